@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A task that calls madvise(2) with the advice of KSM. Tests: `tests/unit/test_actors.py`."""
+
+from __future__ import annotations
+
+from actors.base import UserTask, operation
+from ksmtrio.scenario.schema import Op
+
+
+class Madviser(UserTask):
+    """calls madvise; by default makes all its pages unmergeable, then mergeable"""
+
+    def default_program(self) -> tuple[Op, ...]:
+        """Forbid merging, then allow it again."""
+        whole = {"page": 0, "pages": self.nr_pages()}
+        return (
+            operation("madvise", advice="UNMERGEABLE", **whole),
+            operation("madvise", advice="MERGEABLE", **whole),
+        )

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A task whose memory accesses fault. Tests: `tests/unit/test_actors.py`."""
+
+from __future__ import annotations
+
+from actors.base import UserTask, operation
+from ksmtrio.scenario.schema import Op
+
+
+class PageFaulter(UserTask):
+    """loads and stores; by default reads and writes each of its pages"""
+
+    def default_program(self) -> tuple[Op, ...]:
+        """Load, then store, each page."""
+        program: list[Op] = []
+        for page in range(self.nr_pages()):
+            program.append(operation("load", page=page, half=0))
+            program.append(operation("store", page=page, value=1000 + page, half=None))
+        return tuple(program)

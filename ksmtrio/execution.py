@@ -1,0 +1,365 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One execution: Scenario + Kernel + strategy or choices -> Outcome; and its trace, and its replay.
+
+An execution is a pure function of (scenario, kernel, choices). Recording is a second execution of
+the same: stress runs keep choices only and write the full log when there is something to show. Owns
+the order in which machine, oracles, marks and recorder are put together. Tests:
+`tests/unit/test_execution.py`, `tests/replay/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import attrs
+import trio
+
+from ksmtrio.errors import EmulatorError, KsmtrioError, ReplayDiverged
+from ksmtrio.kconfig import Kernel
+from ksmtrio.machine import Machine, build_machine
+from ksmtrio.mm.mm_types import Watchers
+from ksmtrio.oracles.base import Finding, Findings, Oracle
+from ksmtrio.oracles.registry import make_oracles
+from ksmtrio.scenario import Scenario, parse_scenario
+from ksmtrio.sched.choices import Choices
+from ksmtrio.sched.strategies import StrategySpec, build
+from ksmtrio.sched.strategies.base import Strategy
+from ksmtrio.sched.strategies.replay import Replay
+from ksmtrio.trace.diff import Comparison, Difference
+from ksmtrio.trace.digest import digest_of
+from ksmtrio.trace.format import (
+    BodyRecord,
+    FindingRecord,
+    Footer,
+    Header,
+    Record,
+    build_header,
+    kernel_of,
+)
+from ksmtrio.trace.marks import MarkTracker
+from ksmtrio.trace.race_marks import MARKS
+from ksmtrio.trace.reader import Trace, read_trace
+from ksmtrio.trace.recorder import Recorder
+from ksmtrio.trace.verdict import Verdict, verdict_of
+from ksmtrio.trace.writer import TraceWriter
+
+Plan: TypeAlias = StrategySpec | Choices | Strategy
+"""Where choices come from: a strategy by name and seed, a recorded list, or a strategy as such."""
+
+
+@attrs.frozen
+class Outcome:
+    """What came of one execution.
+
+    Attributes:
+        verdict: ``finding`` or ``clean``.
+        findings: in order of appearance, each signature once.
+        choices: all that were taken; with scenario and kernel they are the execution.
+        points: schedule points passed.
+        stop_reason: why it ended; ``done`` when all actors came to their end.
+        marks: names of the marks that were reached.
+        event_digest: of all records; None when nothing was recorded.
+        machine_digest: of the final machine; None when nothing was recorded.
+    """
+
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    choices: Choices
+    points: int
+    stop_reason: str
+    marks: tuple[str, ...]
+    event_digest: str | None = None
+    machine_digest: str | None = None
+
+    def signatures(self) -> tuple[str, ...]:
+        """Return the signatures of the findings."""
+        return tuple(finding.signature for finding in self.findings)
+
+
+@attrs.frozen
+class ReplayResult:
+    """What came of replaying one trace.
+
+    Attributes:
+        file: the trace.
+        same: every record was the same, to the last.
+        difference: the first one, or None.
+        verdict: of the recorded execution.
+        findings: signatures in the trace.
+        points: schedule points in the trace.
+    """
+
+    file: str
+    same: bool
+    difference: Difference | None
+    verdict: Verdict
+    findings: tuple[str, ...]
+    points: int
+
+
+async def execute(
+    scenario: Scenario,
+    kernel: Kernel,
+    plan: Plan,
+    *,
+    recorder: Recorder | None = None,
+    marks: bool = True,
+    exact: bool = True,
+) -> Outcome:
+    """Execute once. Many executions can run, one after the other, inside one event loop.
+
+    Args:
+        scenario: what to emulate.
+        kernel: which kernel.
+        plan: where choices come from.
+        recorder: gets every record; None keeps choices only.
+        marks: whether to watch for the race marks.
+        exact: with a list of choices: it must fit to the last; otherwise any list is a schedule.
+
+    Raises:
+        ReplayDiverged: exact choices do not fit.
+        ScenarioError: the start state is impossible.
+        EmulatorError: a fault of ours; never a finding.
+    """
+    oracles = make_oracles()
+    tracker = MarkTracker(MARKS if marks else ())
+    try:
+        machine = build_machine(
+            scenario,
+            kernel,
+            _strategy(plan, exact=exact),
+            recorder=recorder,
+            watchers=_merged(oracles),
+        )
+        if recorder is not None:
+            recorder.attach(machine.rt)
+        findings = Findings(machine.rt)
+        for oracle in oracles:
+            oracle.attach(machine, findings)
+        tracker.attach(machine)
+        await machine.run()
+        _judge_at_rest(machine, oracles, findings)
+        return _outcome(machine, findings.all(), tracker.reached(), recorder)
+    except KsmtrioError:
+        raise
+    except Exception as error:
+        raise EmulatorError(f"{scenario.name}: {_innermost(error)}") from error
+
+
+def _judge_at_rest(machine: Machine, oracles: Iterable[Oracle], findings: Findings) -> None:
+    """Ask the oracles about the machine at rest, unless its state is not to be trusted."""
+    if machine.rt.stop_reason != "done":
+        return
+    if any(finding.corrupting for finding in findings.all()):
+        return
+    for oracle in oracles:
+        oracle.quiescent()
+
+
+def _outcome(
+    machine: Machine, seen: list[Finding], marks: tuple[str, ...], recorder: Recorder | None
+) -> Outcome:
+    rt = machine.rt
+    event_digest = machine_digest = None
+    if recorder is not None:
+        for finding in seen:
+            recorder.emit(_finding_record(finding))
+        event_digest = recorder.hexdigest()
+        machine_digest = digest_of(machine.dump())
+    return Outcome(
+        verdict=verdict_of(executions=1, findings=len(seen)),
+        findings=tuple(seen),
+        choices=rt.choices,
+        points=rt.points,
+        stop_reason=rt.stop_reason,
+        marks=marks,
+        event_digest=event_digest,
+        machine_digest=machine_digest,
+    )
+
+
+def _strategy(plan: Plan, *, exact: bool) -> Strategy:
+    if isinstance(plan, StrategySpec):
+        return build(plan)
+    if isinstance(plan, Choices):
+        return Replay(plan, exact=exact)
+    return plan
+
+
+def _merged(oracles: Iterable[Oracle]) -> Watchers:
+    merged: Watchers = {}
+    for oracle in oracles:
+        for field, watchers in oracle.watchers().items():
+            merged[field] = merged.get(field, ()) + watchers
+    return merged
+
+
+def _innermost(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"
+
+
+def _finding_record(finding: Finding) -> FindingRecord:
+    return FindingRecord(
+        signature=finding.signature,
+        oracle=finding.oracle,
+        kind=finding.kind,
+        point=finding.point,
+        other=finding.other,
+        message=finding.message,
+        actors=list(finding.actors),
+        corrupting=finding.corrupting,
+        step=finding.step,
+    )
+
+
+# -- from synchronous code -------------------------------------------------------------------------
+
+
+def run_execution(
+    scenario: Scenario,
+    kernel: Kernel,
+    plan: Plan,
+    *,
+    recorder: Recorder | None = None,
+    marks: bool = True,
+    exact: bool = True,
+) -> Outcome:
+    """Execute once in an event loop of its own; arguments and errors as in `execute`."""
+    return trio.run(
+        partial(execute, scenario, kernel, plan, recorder=recorder, marks=marks, exact=exact)
+    )
+
+
+def run(scenario: Scenario, kernel: Kernel, plan: Plan, *, record: Path | None = None) -> Outcome:
+    """Execute once with digests, and with the full log in `record` when that is given.
+
+    Raises: as `execute`, and `BadInput` when the file cannot be written.
+    """
+    if record is None:
+        return run_execution(scenario, kernel, plan, recorder=Recorder())
+    return trio.run(partial(record_execution, scenario, kernel, plan, record))
+
+
+async def probe(scenario: Scenario, kernel: Kernel) -> int:
+    """Return the number of schedule choices of one round-robin execution (seed 0), at least 1."""
+    outcome = await execute(scenario, kernel, StrategySpec("round-robin", 0), marks=False)
+    return max(1, len(outcome.choices.schedule))
+
+
+@cache
+def probe_points(scenario: Scenario, kernel: Kernel) -> int:
+    """Return `probe` from synchronous code; remembered for the life of the process."""
+    return trio.run(probe, scenario, kernel)
+
+
+# -- traces ----------------------------------------------------------------------------------------
+
+
+async def record_execution(
+    scenario: Scenario,
+    kernel: Kernel,
+    plan: Plan,
+    path: Path,
+    *,
+    made_by: StrategySpec | None = None,
+) -> Outcome:
+    """Execute once and write the full log.
+
+    Args:
+        scenario: what to emulate.
+        kernel: which kernel.
+        plan: where choices come from.
+        path: ``.jsonl`` or ``.jsonl.gz``; overwritten.
+        made_by: for a list of choices: the strategy that once made them.
+
+    Raises:
+        BadInput: the file cannot be written. Further as `execute`.
+    """
+    spec = plan if isinstance(plan, StrategySpec) else made_by
+    with TraceWriter(path) as writer:
+        writer.header(header_of(scenario, kernel, spec))
+        outcome = await execute(scenario, kernel, plan, recorder=Recorder(writer.body))
+        writer.footer(footer_of(outcome))
+    return outcome
+
+
+def header_of(scenario: Scenario, kernel: Kernel, spec: StrategySpec | None) -> Header:
+    """Return the header of a trace."""
+    return build_header(
+        scenario_name=scenario.name,
+        source=scenario.source,
+        text=scenario.text,
+        kernel=kernel,
+        strategy=spec,
+    )
+
+
+def footer_of(outcome: Outcome) -> Footer:
+    """Return the footer of a recorded execution."""
+    assert outcome.event_digest is not None
+    assert outcome.machine_digest is not None
+    assert outcome.verdict != "undecided"
+    return Footer(
+        verdict=outcome.verdict,
+        points=outcome.points,
+        stop_reason=outcome.stop_reason,
+        findings=len(outcome.findings),
+        events_digest=outcome.event_digest,
+        machine_digest=outcome.machine_digest,
+    )
+
+
+def replay_trace(path: Path | str) -> ReplayResult:
+    """Re-execute a trace and compare record by record, up to the first difference.
+
+    Raises:
+        TraceError: truncated, malformed, oversized or of an unknown version.
+        BadInput: what it describes cannot be executed here.
+        EmulatorError: a fault of ours.
+    """
+    trace = read_trace(path)
+    return trio.run(compare_with_execution, trace)
+
+
+replay = replay_trace
+
+
+async def compare_with_execution(trace: Trace) -> ReplayResult:
+    """Re-execute `trace`; as `replay_trace` inside a running event loop."""
+    scenario = parse_scenario(trace.header.scenario.text, trace.header.scenario.source)
+    kernel = kernel_of(trace.header)
+    comparison = Comparison(_without_header(trace))
+    recorder = Recorder(partial(_follow, comparison))
+    reason = ""
+    try:
+        outcome = await execute(scenario, kernel, trace.choices, recorder=recorder, marks=False)
+        comparison.feed(footer_of(outcome))
+    except ReplayDiverged as diverged:
+        reason = str(diverged)
+    difference = comparison.finish(reason)
+    return ReplayResult(
+        file=str(trace.path),
+        same=difference is None,
+        difference=difference,
+        verdict=trace.footer.verdict,
+        findings=tuple(record.signature for record in trace.findings),
+        points=trace.footer.points,
+    )
+
+
+def _follow(comparison: Comparison, record: BodyRecord, _line: bytes) -> None:
+    """Compare a record; end the execution once a difference and its context are known."""
+    comparison.feed(record)
+    if comparison.full:
+        raise ReplayDiverged("the execution differs from the trace")
+
+
+def _without_header(trace: Trace) -> Iterator[tuple[int, Record]]:
+    lines: Iterator[tuple[int, Any]] = trace.lines()
+    next(lines, None)
+    return lines

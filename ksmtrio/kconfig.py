@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Kernels: named sets of switches, one switch per idea of the origin patch.
+
+Only `mm/` and `base/` ask a switch, exactly where the source differs. Nothing that judges
+(oracles) or drives (actors) may import this module; import contracts in `pyproject.toml` hold that.
+Tests: `tests/unit/test_kconfig.py`, and one file a switch in `tests/races/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import attrs
+
+from ksmtrio.errors import BadInput
+
+
+def _switch(text: str) -> bool:
+    value: bool = attrs.field(default=True, metadata={"description": text})
+    return value
+
+
+@attrs.frozen(kw_only=True)
+class Kernel:
+    """A kernel to emulate: which ideas of the patch are in.
+
+    `name` is how the user asked for it, e.g. ``v2.6.33 --without offline_locks_out_ksm``.
+    """
+
+    name: str
+    stable_node_by_pfn: bool = _switch("a stable node remembers a pfn, not a page object")
+    search_returns_page: bool = _switch(
+        "the stable-tree search hands back a pinned page; the node is re-read under the page lock"
+    )
+    migrate_updates_kpfn: bool = _switch("moving a KSM page rewrites kpfn in its node")
+    offline_locks_out_ksm: bool = _switch(
+        "ksm_thread_mutex is held from MEM_GOING_OFFLINE to MEM_OFFLINE or MEM_CANCEL_OFFLINE"
+    )
+    offline_prunes_stable_tree: bool = _switch(
+        "nodes whose pfn went offline are unlinked at MEM_OFFLINE"
+    )
+    ksm_notifier_first: bool = _switch(
+        "the KSM callback has priority 100 (off: 0, so that others run before it)"
+    )
+    recheck_ksm_under_page_lock: bool = _switch(
+        "unmap_and_move refuses a KSM page unless the caller is offlining"
+    )
+    offline_passes_offlining: bool = _switch("do_migrate_range passes offlining = 1 (off: 0)")
+    numa_callers_pass_zero: bool = _switch(
+        "mbind, move_pages, migrate_pages pass offlining = 0 (off: 1)"
+    )
+    ksm_notifier_registered: bool = _switch("the KSM callback is on the memory notifier chain at all")
+    numa_callers_skip_ksm: bool = _switch(
+        "mbind's pte walk, move_pages and its status query pass over KSM pages"
+    )
+    node_isset_returns_minus_one: bool = _switch(
+        "x86 quirk: test_bit gives -1 for a set bit, so that mbind takes a page on an allowed "
+        "node for misplaced"
+    )
+
+    def switches(self) -> dict[str, bool]:
+        """Return every switch and whether it is on, in declaration order."""
+        return {name: getattr(self, name) for name in SWITCHES}
+
+
+SWITCHES: Final[dict[str, str]] = {
+    field.name: field.metadata["description"] for field in attrs.fields(Kernel) if field.metadata
+}
+"""Switch name -> what it means when on."""
+
+KERNELS: Final[dict[str, str]] = {
+    "v2.6.33": "all nine patches of the series, as released",
+    "pre-8": "the same without patch 8/9: KSM pages migrate, unguarded",
+}
+"""Kernel name -> description."""
+
+_PATCH_8_KEEPS: Final = frozenset({"migrate_updates_kpfn", "node_isset_returns_minus_one"})
+
+
+def build_kernel(
+    name: str = "v2.6.33", *, with_: Iterable[str] = (), without: Iterable[str] = ()
+) -> Kernel:
+    """Return the named kernel with single switches turned on or off.
+
+    Args:
+        name: key of `KERNELS`.
+        with_: switches to turn on.
+        without: switches to turn off.
+
+    Raises:
+        BadInput: unknown kernel or switch, or a switch asked for both ways.
+    """
+    if name not in KERNELS:
+        raise BadInput(f"unknown kernel {name!r}; choose one of: {', '.join(KERNELS)}")
+    on, off = list(with_), list(without)
+    for switch in [*on, *off]:
+        if switch not in SWITCHES:
+            raise BadInput(f"unknown switch {switch!r}; choose one of: {', '.join(SWITCHES)}")
+    both = sorted(set(on) & set(off))
+    if both:
+        raise BadInput(f"switch {both[0]!r} is both in --with and in --without")
+    states = {switch: name != "pre-8" or switch in _PATCH_8_KEEPS for switch in SWITCHES}
+    states.update(dict.fromkeys(on, True))
+    states.update(dict.fromkeys(off, False))
+    title = "".join(
+        [name, *(f" --with {s}" for s in on), *(f" --without {s}" for s in off)]
+    )
+    return Kernel(name=title, **states)

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Builds a Machine from a Scenario and a Kernel; wires the parts, decides nothing.
+
+Tests: `tests/unit/test_machine.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ksmtrio.actor_api import Actor, load_actor_kind
+from ksmtrio.base.drivers import register_driver
+from ksmtrio.base.memory import MemoryBlock
+from ksmtrio.kconfig import Kernel
+from ksmtrio.locking.mutex import Mutex
+from ksmtrio.mm.globals import Globals
+from ksmtrio.mm.ksm_hotplug import ksm_init
+from ksmtrio.mm.ksm_types import RmapItem
+from ksmtrio.mm.mm_types import MmStruct, Page, Watchers
+from ksmtrio.mm.page_flags import flag_names
+from ksmtrio.mm.swap import lru_add_drain_all
+from ksmtrio.scenario.schema import Scenario
+from ksmtrio.sched.actor_state import ActorState
+from ksmtrio.sched.host_trio import TrioHost
+from ksmtrio.sched.points import Points
+from ksmtrio.sched.runtime import RecorderHook, Runtime
+from ksmtrio.sched.strategies.base import Strategy
+from ksmtrio.start_state import StartState
+from ksmtrio.units import Vaddr
+
+QUIESCE = Points(__name__, "quiesce", "", "1")
+
+
+class Machine:
+    """One emulated machine with its actors, in its start state.
+
+    Attributes:
+        scenario: what it was built from.
+        rt: the scheduler.
+        g: the kernel's global variables.
+        processes: process name -> address space.
+        addresses: process name -> byte address of each of its pages.
+        memory_blocks: by number.
+        actors: in the scenario's order.
+    """
+
+    def __init__(self, scenario: Scenario, rt: Runtime, g: Globals) -> None:
+        self.scenario = scenario
+        self.rt = rt
+        self.g = g
+        state = StartState(g, scenario)
+        self.processes: dict[str, MmStruct] = state.build()
+        self.addresses: dict[str, list[Vaddr]] = state.addresses
+        self.memory_blocks = [MemoryBlock(rt, s, g.watchers) for s in g.sections]
+        self.actors: list[Actor] = []
+
+    async def run(self) -> None:
+        """Run all actors to the end of the execution, then bring the machine to rest.
+
+        Raises:
+            EmulatorError, ReplayDiverged: see `Runtime.run`.
+        """
+        await self.rt.run([actor.run for actor in self.actors])
+        if self.rt.stop_reason == "done":
+            await self._quiesce()
+
+    async def _quiesce(self) -> None:
+        """Drain all pagevecs, with nobody else running; then look at what the scenario expects."""
+        self.rt.current = ActorState(len(self.rt.actors), "quiesce", 0)
+        try:
+            await lru_add_drain_all(self.g, QUIESCE["1"])
+        finally:
+            self.rt.current = None
+        self._check_end()
+
+    def _check_end(self) -> None:
+        end, ksm = self.scenario.end, self.g.ksm
+        counters = {
+            "pages_shared": ksm.ksm_pages_shared,
+            "pages_sharing": ksm.ksm_pages_sharing,
+            "pages_unshared": ksm.ksm_pages_unshared,
+        }
+        for name, expected in end.counters.items():
+            seen = counters[name].value
+            if seen != expected:
+                self._unexpected(f"{name} is {seen}, the scenario expects {expected}")
+        for ref, expected in end.contents.items():
+            process, _, number = ref.partition(":")
+            pte = self.processes[process].pte(self.addresses[process][int(number)]).value
+            page = self.g.pages.get(pte.pfn) if pte.present else None
+            halves = (0, 0) if page is None else tuple(h.value for h in page.content)
+            if halves != (expected, expected):
+                self._unexpected(f"page {ref} holds {halves}, the scenario expects {expected}")
+
+    def _unexpected(self, message: str) -> None:
+        self.rt.notice("unexpected-end", None, QUIESCE["1"], message)
+
+    def dump(self) -> dict[str, Any]:
+        """Return the final state as JSON-able data with names instead of objects."""
+        g, ksm = self.g, self.g.ksm
+        slots = {
+            slot.name: [_describe_item(item) for item in slot.rmap_list.value]
+            for slot in ksm._mm_list
+        }
+        return {
+            "pages": [_describe_page(page) for page in g.pages.values()],
+            "mms": {name: _describe_mm(mm) for name, mm in self.processes.items()},
+            "stable_tree": [
+                [n.name, _pfn(n.kpfn.value), [i.name for i in n._hlist]] for n in ksm._stable_root
+            ],
+            "unstable_tree": [item.name for item in ksm._unstable_root],
+            "mm_slots": slots,
+            "cursor": [ksm.cursor._mm_slot.name, ksm.cursor._address, ksm.cursor._rmap_list],
+            "counters": {
+                "pages_shared": ksm.ksm_pages_shared.value,
+                "pages_sharing": ksm.ksm_pages_sharing.value,
+                "pages_unshared": ksm.ksm_pages_unshared.value,
+                "rmap_items": ksm.ksm_rmap_items.value,
+                "full_scans": ksm.cursor.seqnr.value,
+            },
+            "blocks": {
+                block.name: [block.state.value, [m.value for m in block.section.migratetypes]]
+                for block in self.memory_blocks
+            },
+            "per_cpu": [
+                [[p.pfn for pages in cpu._lru_add.values() for p in pages], [p.pfn for p in cpu._pcp]]
+                for cpu in g.per_cpu
+            ],
+            "jiffies": self.rt.clock.jiffies,
+            "actors": {actor.name: [actor.state.value, actor.at] for actor in self.rt.actors},
+        }
+
+
+def _pfn(ref: int | Page) -> int:
+    return ref.pfn if isinstance(ref, Page) else ref
+
+
+def _describe_page(page: Page) -> list[Any]:
+    return [
+        page.pfn,
+        flag_names(page.flags.value),
+        page.count.value,
+        page.mapcount.value,
+        None if page.mapping.value is None else str(page.mapping.value),
+        page.index.value,
+        page.private.value,
+        [half.value for half in page.content],
+        page.dead is not None,
+    ]
+
+
+def _describe_mm(mm: MmStruct) -> dict[str, Any]:
+    return {
+        "users": mm.mm_users.value,
+        "count": mm.mm_count.value,
+        "ptes": {f"{vpn:#x}": str(cell.value) for vpn, cell in mm.ptes.items() if not cell.value.none},
+        "vmas": [[v.name, v._vm_start, v._vm_end, v._vm_flags] for v in mm._vmas],
+    }
+
+
+def _describe_item(item: RmapItem) -> list[Any]:
+    head = None if item._head is None else item._head.name
+    return [item.name, item._address, head, item._oldchecksum]
+
+
+def build_machine(
+    scenario: Scenario,
+    kernel: Kernel,
+    strategy: Strategy,
+    *,
+    recorder: RecorderHook | None = None,
+    watchers: Watchers | None = None,
+) -> Machine:
+    """Return a machine in its start state.
+
+    Args:
+        scenario: validated.
+        kernel: which switches are on.
+        strategy: takes the choices of this one execution.
+        recorder: gets every event; None in stress runs.
+        watchers: whom the oracles want told of which writes.
+
+    Raises:
+        ScenarioError: the start state does not fit into the machine.
+        BadInput: an actor kind is not installed.
+    """
+    rt = Runtime(
+        strategy,
+        TrioHost(),
+        points_max=scenario.machine.points_max,
+        recorder=recorder,
+        faults=frozenset(scenario.faults),
+    )
+    g = Globals(
+        rt,
+        kernel,
+        watchers=watchers or {},
+        pagevecs=scenario.machine.pagevecs,
+        offline_timeout_jiffies=scenario.machine.offline_timeout_jiffies,
+    )
+    if scenario.machine.hibernation:
+        g.pm_mutex = Mutex(g, "pm_mutex")
+    ksm_init(g)
+    for spec in scenario.notifiers:
+        register_driver(
+            g,
+            spec.name,
+            priority=spec.priority,
+            veto=spec.veto,
+            veto_errno=spec.errno,
+            keeps_lock=spec.lock,
+        )
+    machine = Machine(scenario, rt, g)
+    for index, actor_spec in enumerate(scenario.actors):
+        actor = load_actor_kind(actor_spec.kind)(machine, actor_spec)
+        cpu = index % len(g.per_cpu) if actor_spec.cpu is None else actor_spec.cpu
+        rt.add_actor(actor_spec.name, cpu=cpu, background=actor.background)
+        machine.actors.append(actor)
+    return machine

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The kernel's global variables, in one object that every function of the model takes as `g`.
+
+Wired by `machine.py`; decides nothing itself. Tests: through every other module.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ksmtrio.kconfig import Kernel
+from ksmtrio.locking.mutex import Mutex
+from ksmtrio.mm.ksm_types import Ksm
+from ksmtrio.mm.mm_types import AnonVma, MmStruct, Page, Token, Watchers
+from ksmtrio.mm.mmzone import PerCpu, Section, Zone
+from ksmtrio.notifier import BlockingNotifierChain
+from ksmtrio.sched.cell import Cell, SharedObject
+from ksmtrio.sched.runtime import Runtime
+from ksmtrio.units import Nid, Pfn, Vaddr
+
+
+class UserAccessWatcher(Protocol):
+    """Told of every user load and store, for the contents oracle."""
+
+    def loaded(self, mm: MmStruct, address: Vaddr, half: int, value: Token, at: str) -> None:
+        """A load returned `value`."""
+
+    def stored(self, mm: MmStruct, address: Vaddr, half: int, value: Token, at: str) -> None:
+        """A store of `value` took effect."""
+
+    def unmapped(self, mm: MmStruct, start: Vaddr, end: Vaddr) -> None:
+        """The range was unmapped; later mappings start as zeroes."""
+
+
+class Block(Protocol):
+    """A memory block, as those who look at all of them see it (`base/memory.py`)."""
+
+    section: Section
+    state: Cell[str]
+
+
+class Globals(SharedObject):
+    """Everything that is a global variable in the kernel.
+
+    Attributes:
+        kernel: switches; asked exactly where the source differs.
+        pages: pfn -> struct page, for all sections, removed ones included.
+        sections: memory block number -> section.
+        memory_blocks: memory block number -> block; its state is ``offline`` once it is.
+        per_cpu: CPU -> its lists.
+        pagevecs: whether pages go through per-CPU pagevecs on their way to an LRU list.
+        offline_timeout_jiffies: how long offline_pages tries.
+        user_access: watchers of user loads and stores.
+    """
+
+    def __init__(
+        self,
+        rt: Runtime,
+        kernel: Kernel,
+        *,
+        watchers: Watchers,
+        pagevecs: bool,
+        offline_timeout_jiffies: int,
+    ) -> None:
+        super().__init__(rt)
+        self.kernel = kernel
+        self.watchers = watchers
+        self.pagevecs = pagevecs
+        self.offline_timeout_jiffies = offline_timeout_jiffies
+        self.pages: dict[Pfn, Page] = {}
+        self.zones: dict[Nid, Zone] = {}
+        self.sections: list[Section] = []
+        self.memory_blocks: list[Block] = []
+        self.per_cpu: list[PerCpu] = []
+        self.ksm = Ksm(rt, self.pages)
+        self.memory_chain = BlockingNotifierChain(rt, "memory_chain")
+        self.pm_mutex: Mutex | None = None
+        self.processes: list[MmStruct] = []
+        self.anon_vmas: list[AnonVma] = []
+        self.user_access: list[UserAccessWatcher] = []
+
+    @property
+    def name(self) -> str:
+        """Empty: the variables are global."""
+        return ""
+
+    def section_of(self, pfn: Pfn) -> Section:
+        """Return the section that holds `pfn`; arithmetic only."""
+        return self.sections[pfn // (self.sections[0].end_pfn - self.sections[0].start_pfn)]
+
+    def pfn_to_page(self, pfn: Pfn) -> Page:
+        """Return the struct page of a frame; arithmetic only.
+
+        Of a removed section it is an object whose every access is a use of freed memory.
+        """
+        return self.pages[pfn]
+
+    def zone_of(self, page: Page) -> Zone:
+        """page_zone()."""
+        return self.zones[page.nid]
+
+    def trace(self, at: str, event: str, **fields: int | str) -> None:
+        """Pass a tracepoint; costs nothing unless the execution is recorded."""
+        if self.rt.recorder is not None:
+            self.rt.recorder.tracepoint(at, event, dict(fields))
+
+    @property
+    def this_cpu(self) -> PerCpu:
+        """The current CPU's lists."""
+        return self.per_cpu[self.rt.me.cpu]

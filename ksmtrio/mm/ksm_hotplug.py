@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""KSM's memory notifier: keeps ksmd away while memory goes offline, then prunes.
+
+Kernel: mm/ksm.c, v2.6.33; specification CK CB INIT.4. Tests: `tests/unit/test_ksm_hotplug.py`.
+"""
+
+from __future__ import annotations
+
+from ksmtrio.mm.globals import Globals
+from ksmtrio.mm.ksm_tree import remove_node_from_stable_tree
+from ksmtrio.mm.ksm_types import StableNode
+from ksmtrio.mm.mm_types import Page
+from ksmtrio.notifier import NOTIFY_OK, MemoryNotify, NotifierBlock
+from ksmtrio.sched.points import Points
+from ksmtrio.units import Pfn
+
+CK = Points(__name__, "ksm_check_stable_tree", "CK", "1 2")
+CB = Points(__name__, "ksm_memory_callback", "CB", "1 5")
+
+MEM_ONLINE = "MEM_ONLINE"
+MEM_GOING_ONLINE = "MEM_GOING_ONLINE"
+MEM_CANCEL_ONLINE = "MEM_CANCEL_ONLINE"
+MEM_GOING_OFFLINE = "MEM_GOING_OFFLINE"
+MEM_OFFLINE = "MEM_OFFLINE"
+MEM_CANCEL_OFFLINE = "MEM_CANCEL_OFFLINE"
+
+
+async def ksm_check_stable_tree(g: Globals, start_pfn: Pfn, end_pfn: Pfn) -> StableNode | None:
+    """CK: the first node, in tree order, whose frame lies in [start_pfn, end_pfn).
+
+    Kernel: mm/ksm.c, ksm_check_stable_tree(), v2.6.33. Touches no struct page, unless nodes name
+    their pages by pointer, whose frame number is in the page's flags.
+    """
+    for stable_node in list(g.ksm.stable_root):
+        ref = await stable_node.kpfn.read(CK["1"])
+        if isinstance(ref, Page):
+            await ref.flags.read(CK["2"])
+            pfn = ref.pfn
+        else:
+            pfn = ref
+        if start_pfn <= pfn < end_pfn:
+            return stable_node
+    return None
+
+
+async def ksm_memory_callback(g: Globals, action: str, arg: MemoryNotify) -> int:
+    """CB: lock at MEM_GOING_OFFLINE; prune and unlock at MEM_OFFLINE; unlock at a cancel.
+
+    Kernel: mm/ksm.c, ksm_memory_callback(), v2.6.33; specification CB.1-5. There is no ownership
+    check: the unlock trusts that the same operation did the lock.
+    """
+    kernel, mutex = g.kernel, g.ksm.ksm_thread_mutex
+    if action == MEM_GOING_OFFLINE and kernel.offline_locks_out_ksm:
+        await mutex.lock(CB["1"])
+    if action == MEM_OFFLINE and kernel.offline_prunes_stable_tree:
+        end_pfn = arg.start_pfn + arg.nr_pages
+        while (stale := await ksm_check_stable_tree(g, arg.start_pfn, end_pfn)) is not None:
+            await remove_node_from_stable_tree(g, stale)
+    if action in (MEM_OFFLINE, MEM_CANCEL_OFFLINE) and kernel.offline_locks_out_ksm:
+        await mutex.unlock(CB["5"])
+    return NOTIFY_OK
+
+
+def ksm_init(g: Globals) -> None:
+    """INIT.4: register the callback; ksmd itself is an actor."""
+    if not g.kernel.ksm_notifier_registered:
+        return
+
+    async def callback(action: str, arg: MemoryNotify) -> int:
+        return await ksm_memory_callback(g, action, arg)
+
+    priority = 100 if g.kernel.ksm_notifier_first else 0
+    g.memory_chain.register_at_boot(NotifierBlock("ksm", callback, priority))

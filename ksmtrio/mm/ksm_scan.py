@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""ksmd: the scan, from the thread's loop to the decision what to merge.
+
+Kernel: mm/ksm.c, v2.6.33; specification KT DS SG GR RT CM UI GM. Everything below ksm_do_scan runs
+with ksm_thread_mutex held. Tests: `tests/unit/test_ksm_scan.py`.
+"""
+
+from __future__ import annotations
+
+from ksmtrio.errors import NullDereference
+from ksmtrio.mm.globals import Globals
+from ksmtrio.mm.ksm_merge import break_cow, try_to_merge_two_pages, try_to_merge_with_ksm_page
+from ksmtrio.mm.ksm_tree import (
+    adjust,
+    memcmp_pages,
+    remove_rmap_item_from_tree,
+    stable_node_page,
+    stable_tree_append,
+    stable_tree_insert,
+    stable_tree_search,
+    unstable_tree_insert,
+)
+from ksmtrio.mm.ksm_types import KSM_RUN_MERGE, PAGE_MASK, STABLE_FLAG, MmSlot, RmapItem
+from ksmtrio.mm.memory import follow_page
+from ksmtrio.mm.mm_types import (
+    MMF_VM_MERGEABLE,
+    VM_MERGEABLE,
+    MmStruct,
+    Page,
+    Vma,
+    page_anon,
+    page_ksm,
+    page_stable_node,
+)
+from ksmtrio.mm.mmap import mmdrop, vma_at
+from ksmtrio.mm.swap import put_page
+from ksmtrio.sched.points import Points
+from ksmtrio.units import PAGE_SIZE, Vaddr
+
+KT = Points(__name__, "ksm_scan_thread", "KT", "1 2 3 3#2 5 6 6#2 7")
+DS = Points(__name__, "ksm_do_scan", "DS", "1 3 5/put_page")
+SG = Points(
+    __name__,
+    "scan_get_next_rmap_item",
+    "SG",
+    "1 2 4 6 7 8.3 8.4.1 8.4.3 8.4.3/put_page 8.4.4 8.4.4/put_page 9 11 12 12#2 12#3 14 return",
+)
+GR = Points(__name__, "get_next_rmap_item", "GR", "1 1.3 1.3#2 2 2#2 3")
+RT = Points(__name__, "remove_trailing_rmap_items", "RT", "1 2 3")
+CM = Points(__name__, "cmp_and_merge_page", "CM", "2 6 6#2 6#3 7/put_page 8 8#2 12/put_page 15 17")
+UI = Points(__name__, "unstable_tree_search_insert", "UI", "1.1 1.3/put_page 1.4 1.4/put_page 2")
+GM = Points(__name__, "get_mergeable_page", "GM", "1 2 3 5 5/put_page 6")
+
+
+async def ksmd_should_run(g: Globals, at: str) -> bool:
+    """ksmd_should_run(): the MERGE bit is set and somebody is registered; two racy looks."""
+    if not await g.ksm.ksm_run.read(at) & KSM_RUN_MERGE:
+        return False
+    return not await g.ksm.list_empty.read(f"{at}#2")
+
+
+async def ksm_scan_thread(g: Globals, *, batches: int) -> None:
+    """KT: ksmd's main loop, for a number of batches.
+
+    Kernel: mm/ksm.c, ksm_scan_thread(), v2.6.33. Differs: the scenario bounds the batches.
+    """
+    ksm = g.ksm
+    for _ in range(batches):
+        await g.rt.cond_resched(KT["1"])
+        await ksm.ksm_thread_mutex.lock(KT["2"])
+        if await ksmd_should_run(g, KT["3"]):
+            await ksm_do_scan(g, ksm.ksm_thread_pages_to_scan.value)
+        await ksm.ksm_thread_mutex.unlock(KT["5"])
+        if await ksmd_should_run(g, KT["6"]):
+            await g.rt.sleep(KT["7"])
+        else:
+            await ksm.ksm_thread_wait.wait_event(
+                KT["7"],
+                lambda: bool(ksm.ksm_run.value & KSM_RUN_MERGE) and not ksm.list_empty.value,
+                idle=True,
+            )
+
+
+async def ksm_do_scan(g: Globals, scan_npages: int) -> None:
+    """DS: scan up to `scan_npages` pages. Kernel: mm/ksm.c, ksm_do_scan(), v2.6.33."""
+    for _ in range(scan_npages):
+        await g.rt.cond_resched(DS["1"])
+        found = await scan_get_next_rmap_item(g)
+        if found is None:
+            return
+        rmap_item, page = found
+        if not (await page_ksm(page, DS["3"]) and rmap_item.address & STABLE_FLAG):
+            await cmp_and_merge_page(g, page, rmap_item)
+        await put_page(g, page, DS["5/put_page"])
+
+
+async def scan_get_next_rmap_item(g: Globals) -> tuple[RmapItem, Page] | None:
+    """SG: advance the cursor to the next mapped anonymous page.
+
+    Kernel: mm/ksm.c, scan_get_next_rmap_item(), v2.6.33; specification SG.1-14.
+
+    Returns:
+        (rmap_item, page with a reference), or None at the end of a full scan.
+    """
+    ksm, cursor = g.ksm, g.ksm.cursor
+    if await ksm.list_empty.read(SG["1"]):
+        return None
+    slot = cursor.mm_slot
+    if slot is ksm.head:
+        ksm.unstable_root = []
+        await ksm.ksm_mmlist_lock.lock(SG["4"])
+        slot = ksm.mm_list[0] if ksm.mm_list else ksm.head
+        cursor.mm_slot = slot
+        ksm.ksm_mmlist_lock.unlock(SG["4"])
+        cursor.address, cursor.rmap_list = 0, 0
+    while True:
+        if slot.mm is None:
+            # The only slot was unlinked by __ksm_exit between SG.1 and SG.4.
+            raise NullDereference(SG["6"], "mmap_sem of the slot list's head")
+        mm = slot.mm
+        await mm.mmap_sem.down_read(SG["6"])
+        found = await _scan_mm(g, slot, mm)
+        if found is not None:
+            rmap_item, page = found
+            await mm.mmap_sem.up_read(SG["return"])
+            return None if rmap_item is None else (rmap_item, page)
+        slot = await _next_slot(g, slot, mm)
+        if slot is ksm.head:
+            await cursor.seqnr.write(SG["14"], cursor.seqnr.value + 1)
+            return None
+        cursor.address, cursor.rmap_list = 0, 0
+
+
+async def ksm_test_exit(mm: MmStruct, at: str) -> bool:
+    """ksm_test_exit(): is the address space being torn down? A lockless look."""
+    return await mm.mm_users.read(at) == 0
+
+
+async def _scan_mm(
+    g: Globals, slot: MmSlot, mm: MmStruct
+) -> tuple[RmapItem | None, Page] | None:
+    """SG.7-8: the next page of one mm at or after the cursor; mmap_sem held for read.
+
+    Returns:
+        (item, page); (None, page put already) when no item could be allocated; None at the end.
+    """
+    cursor = g.ksm.cursor
+    if await ksm_test_exit(mm, SG["7"]):
+        return None
+    for vma in mm.vmas:
+        if vma.vm_end <= cursor.address or not vma.vm_flags & VM_MERGEABLE:
+            continue
+        cursor.address = max(cursor.address, vma.vm_start)
+        if await vma.anon_vma.read(SG["8.3"]) is None:
+            cursor.address = vma.vm_end
+        while cursor.address < vma.vm_end:
+            if await ksm_test_exit(mm, SG["8.4.1"]):
+                break
+            page = await follow_page(g, vma, cursor.address)
+            if page is not None and await page_anon(page, SG["8.4.3"]):
+                rmap_item = await get_next_rmap_item(g, slot, mm, cursor.address)
+                if rmap_item is None:
+                    await put_page(g, page, SG["8.4.3/put_page"])
+                else:
+                    cursor.rmap_list += 1
+                    cursor.address += PAGE_SIZE
+                return rmap_item, page
+            if page is not None:
+                await put_page(g, page, SG["8.4.4/put_page"])
+            cursor.address += PAGE_SIZE
+            await g.rt.cond_resched(SG["8.4.4"])
+    return None
+
+
+async def _next_slot(g: Globals, slot: MmSlot, mm: MmStruct) -> MmSlot:
+    """SG.9-13: leave one mm, forgetting it when it exits or has nothing mergeable left."""
+    ksm, cursor = g.ksm, g.ksm.cursor
+    if await ksm_test_exit(mm, SG["9"]):
+        cursor.address, cursor.rmap_list = 0, 0
+    await remove_trailing_rmap_items(g, slot, cursor.rmap_list)
+    await ksm.ksm_mmlist_lock.lock(SG["11"])
+    position = ksm.mm_list.index(slot)
+    following = ksm.mm_list[position + 1] if position + 1 < len(ksm.mm_list) else ksm.head
+    cursor.mm_slot = following
+    gone = cursor.address == 0
+    if gone:
+        ksm.mm_list = tuple(s for s in ksm.mm_list if s is not slot)
+        ksm.list_empty.write_in_step(SG["11"], not ksm.mm_list)
+    ksm.ksm_mmlist_lock.unlock(SG["11"])
+    if gone:
+        slot.die("freed", SG["12"])
+        await mm.flags.clear(SG["12"], MMF_VM_MERGEABLE)
+        await mm.mmap_sem.up_read(SG["12#2"])
+        await mmdrop(mm, SG["12#3"])
+    else:
+        await mm.mmap_sem.up_read(SG["12#2"])
+    return following
+
+
+async def get_next_rmap_item(
+    g: Globals, slot: MmSlot, mm: MmStruct, address: Vaddr
+) -> RmapItem | None:
+    """GR: the item for an address, dropping stale ones before it.
+
+    Kernel: mm/ksm.c, get_next_rmap_item(), v2.6.33; specification GR.1-3. mmap_sem held for read.
+
+    Returns:
+        The item, or None when memory is short.
+    """
+    link = g.ksm.cursor.rmap_list
+    while True:
+        items = await slot.rmap_list.read(GR["1"])
+        if link >= len(items):
+            break
+        item = items[link]
+        if item.address & PAGE_MASK == address:
+            return item
+        if item.address > address:
+            break
+        await slot.rmap_list.write(GR["1.3"], (*items[:link], *items[link + 1 :]))
+        await remove_rmap_item_from_tree(g, item)
+        await adjust(g.ksm.ksm_rmap_items, GR["1.3#2"], -1)
+        item.die("freed", GR["1.3#2"])
+    g.rt.might_sleep(GR["2"])
+    if g.rt.fault("enomem", GR["2"]):
+        return None
+    await adjust(g.ksm.ksm_rmap_items, GR["2#2"], +1)
+    fresh = RmapItem(g.rt, g.ksm, mm, address)
+    items = slot.rmap_list.value
+    await slot.rmap_list.write(GR["3"], (*items[:link], fresh, *items[link:]))
+    return fresh
+
+
+async def remove_trailing_rmap_items(g: Globals, slot: MmSlot, link: int) -> None:
+    """RT: drop every item of a slot from `link` on. Kernel: mm/ksm.c, v2.6.33."""
+    while True:
+        items = await slot.rmap_list.read(RT["1"])
+        if link >= len(items):
+            return
+        item = items[link]
+        await slot.rmap_list.write(RT["2"], (*items[:link], *items[link + 1 :]))
+        await remove_rmap_item_from_tree(g, item)
+        await adjust(g.ksm.ksm_rmap_items, RT["3"], -1)
+        item.die("freed", RT["3"])
+
+
+async def cmp_and_merge_page(g: Globals, page: Page, rmap_item: RmapItem) -> None:
+    """CM: try to merge one page, with the stable tree or with another candidate.
+
+    Kernel: mm/ksm.c, cmp_and_merge_page(), v2.6.33; specification CM.1-18. Context:
+    ksm_thread_mutex and a reference on the page held, neither mmap_sem nor the page lock.
+    """
+    await remove_rmap_item_from_tree(g, rmap_item)
+    found = await stable_tree_search(g, page)
+    if found is not None:
+        kpage, stable_node = found
+        if not g.kernel.search_returns_page and stable_node is not None:
+            kpage = await stable_node_page(g, stable_node, CM["2"])
+        if not await try_to_merge_with_ksm_page(g, rmap_item, page, kpage):
+            await kpage.page_lock.lock(CM["6"])
+            if g.kernel.search_returns_page:
+                stable_node = await page_stable_node(kpage, CM["6#2"])
+            await stable_tree_append(g, rmap_item, stable_node)
+            await kpage.page_lock.unlock(CM["6#3"])
+        await put_page(g, kpage, CM["7/put_page"])
+        return
+    checksum = (await page.content[0].read(CM["8"]), await page.content[1].read(CM["8#2"]))
+    if rmap_item.oldchecksum != checksum:
+        rmap_item.oldchecksum = checksum
+        return
+    candidate = await unstable_tree_search_insert(g, rmap_item, page)
+    if candidate is None:
+        return
+    tree_rmap_item, tree_page = candidate
+    merged = await try_to_merge_two_pages(g, rmap_item, page, tree_rmap_item, tree_page)
+    await put_page(g, tree_page, CM["12/put_page"])
+    if merged is not None:
+        await _insert_merged(g, merged, rmap_item, tree_rmap_item)
+
+
+async def _insert_merged(
+    g: Globals, kpage: Page, rmap_item: RmapItem, tree_rmap_item: RmapItem
+) -> None:
+    """CM.14-18: give a freshly merged page its node, or undo the merge."""
+    await remove_rmap_item_from_tree(g, tree_rmap_item)
+    await kpage.page_lock.lock(CM["15"])
+    stable_node = await stable_tree_insert(g, kpage)
+    if stable_node is not None:
+        await stable_tree_append(g, tree_rmap_item, stable_node)
+        await stable_tree_append(g, rmap_item, stable_node)
+        g.trace(CM["17"], "ksm:ksm_merge_two_pages", pfn=kpage.pfn, node=stable_node.name)
+    await kpage.page_lock.unlock(CM["17"])
+    if stable_node is None:
+        await break_cow(g, tree_rmap_item)
+        await break_cow(g, rmap_item)
+
+
+async def unstable_tree_search_insert(
+    g: Globals, rmap_item: RmapItem, page: Page
+) -> tuple[RmapItem, Page] | None:
+    """UI: find another candidate with equal content, or become one.
+
+    Kernel: mm/ksm.c, unstable_tree_search_insert(), v2.6.33; specification UI.1-2.
+
+    Returns:
+        (other item, its page with a reference), or None.
+    """
+    low, high = 0, len(g.ksm.unstable_root)
+    while low < high:
+        middle = (low + high) // 2
+        await g.rt.cond_resched(UI["1.1"])
+        tree_rmap_item = g.ksm.unstable_root[middle]
+        tree_page = await get_mergeable_page(g, tree_rmap_item)
+        if tree_page is None:
+            return None
+        if tree_page is page:
+            await put_page(g, tree_page, UI["1.3/put_page"])
+            return None
+        order = await memcmp_pages(page, tree_page, UI["1.4"])
+        if order == 0:
+            return tree_rmap_item, tree_page
+        await put_page(g, tree_page, UI["1.4/put_page"])
+        low, high = (low, middle) if order < 0 else (middle + 1, high)
+    await unstable_tree_insert(g, rmap_item, low, UI["2"])
+    return None
+
+
+async def get_mergeable_page(g: Globals, rmap_item: RmapItem) -> Page | None:
+    """GM: the page now mapped at an item's address, with a reference.
+
+    Kernel: mm/ksm.c, get_mergeable_page(), v2.6.33; specification GM.1-6.
+    """
+    mm = rmap_item.mm
+    address = rmap_item.address & PAGE_MASK
+    await mm.mmap_sem.down_read(GM["1"])
+    page: Page | None = None
+    if not await ksm_test_exit(mm, GM["2"]):
+        vma = await _mergeable_vma(mm, address, GM["3"])
+        if vma is not None:
+            page = await follow_page(g, vma, address)
+            if page is not None and not await page_anon(page, GM["5"]):
+                await put_page(g, page, GM["5/put_page"])
+                page = None
+    await mm.mmap_sem.up_read(GM["6"])
+    return page
+
+
+async def _mergeable_vma(mm: MmStruct, address: Vaddr, at: str) -> Vma | None:
+    """Return the vma at an address if ksmd may merge there; mmap_sem held."""
+    vma = vma_at(mm, address)
+    if vma is None or not vma.vm_flags & VM_MERGEABLE:
+        return None
+    return vma if await vma.anon_vma.read(at) is not None else None

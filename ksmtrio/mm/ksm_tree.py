@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""KSM's trees: the keyhole reference, searches, insertion, pruning.
+
+Kernel: mm/ksm.c, v2.6.33; specification GK RN RI HA DA SS SI SA UI. Everything here runs with
+ksm_thread_mutex held. Tests: `tests/unit/test_ksm_tree.py`.
+"""
+
+from __future__ import annotations
+
+from ksmtrio.errors import KernelBug, NullDereference
+from ksmtrio.locking.rcu import rcu_read_lock, rcu_read_unlock
+from ksmtrio.mm.globals import Globals
+from ksmtrio.mm.ksm_types import PAGE_MASK, SEQNR_MASK, STABLE_FLAG, UNSTABLE_FLAG, RmapItem, StableNode
+from ksmtrio.mm.mm_types import KSM_NULL, AnonVma, Page, page_stable_node
+from ksmtrio.mm.swap import get_page, put_page
+from ksmtrio.sched.cell import Cell
+from ksmtrio.sched.points import Points
+
+GK = Points(__name__, "get_ksm_page", "GK", "1 2 3 4 4/put_page")
+RN = Points(__name__, "remove_node_from_stable_tree", "RN", "1 1.1 1.4 2 3")
+RI = Points(__name__, "remove_rmap_item_from_tree", "RI", "1 3 5 6/put_page 7 8 9")
+HA = Points(__name__, "hold_anon_vma", "HA", "2")
+DA = Points(__name__, "drop_anon_vma", "DA", "1 1#2 1#3 2")
+SS = Points(__name__, "stable_tree_search", "SS", "1 1/get_page 2.1 2.3 2.4/put_page")
+SI = Points(__name__, "stable_tree_insert", "SI", "1.1 1.3 1.4/put_page 2 3 5 6")
+SA = Points(__name__, "stable_tree_append", "SA", "3 4")
+
+
+async def adjust(counter: Cell[int], at: str, delta: int) -> None:
+    """Change a plain counter whose writers all hold ksm_thread_mutex."""
+    await counter.write(at, counter.value + delta)
+
+
+async def memcmp_pages(a: Page, b: Page, at: str) -> int:
+    """memcmp_pages(): compare content, half a page at a time, without any lock.
+
+    Returns:
+        Negative, 0 or positive, as memcmp().
+    """
+    for half in (0, 1):
+        left = await a.content[half].read(at)
+        right = await b.content[half].read(at)
+        if left != right:
+            return -1 if left < right else 1
+    return 0
+
+
+async def stable_node_page(g: Globals, stable_node: StableNode, at: str) -> Page:
+    """Return the page that a node names: by frame number or, before the patch, by pointer."""
+    ref = await stable_node.kpfn.read(at)
+    return ref if isinstance(ref, Page) else g.pfn_to_page(ref)
+
+
+def kpfn_of(g: Globals, page: Page) -> int | Page:
+    """Return what a node stores to name a page."""
+    return page.pfn if g.kernel.stable_node_by_pfn else page
+
+
+async def get_ksm_page(g: Globals, stable_node: StableNode) -> Page | None:
+    """Take a reference on the page a stable node stands for, or prune the node.
+
+    Kernel: mm/ksm.c, get_ksm_page(), v2.6.33; specification GK.1-6.
+    Context: ksm_thread_mutex held; takes no page lock; enters RCU. Races with migration between its
+    count look (MM.2) and the clearing of the old page's word (MC.7).
+
+    Returns:
+        The page, referenced and not locked, or None when the node was stale (and is gone).
+    """
+    key = stable_node.word
+    rcu_read_lock(g.rt)
+    page = await stable_node_page(g, stable_node, GK["1"])
+    if await page.mapping.read(GK["2"]) is key and await page.count.inc_not_zero(GK["3"]):
+        if await page.mapping.read(GK["4"]) is key:
+            rcu_read_unlock(g.rt)
+            return page
+        await put_page(g, page, GK["4/put_page"])
+    rcu_read_unlock(g.rt)
+    await remove_node_from_stable_tree(g, stable_node)
+    return None
+
+
+async def remove_node_from_stable_tree(g: Globals, stable_node: StableNode) -> None:
+    """RN: prune a node whose page is gone, or went offline; its items become volatile.
+
+    Kernel: mm/ksm.c, remove_node_from_stable_tree(), v2.6.33; specification RN.1-3. Takes no page
+    lock: it assumes that no live page leads here any more.
+    """
+    ksm = g.ksm
+    await g.rt.point(RN["1"], "hlist_for_each", stable_node.kpfn)
+    items = list(stable_node.hlist)
+    for rmap_item in items:
+        last = rmap_item is items[-1]
+        counter = ksm.ksm_pages_shared if last else ksm.ksm_pages_sharing
+        await adjust(counter, RN["1.1"], -1)
+        await drop_anon_vma(g, rmap_item)
+        rmap_item.address &= PAGE_MASK
+        await g.rt.cond_resched(RN["1.4"])
+    await g.rt.point(RN["2"], "rb_erase", stable_node.kpfn)
+    if stable_node in ksm.stable_root:
+        ksm.stable_root.remove(stable_node)
+    await g.rt.point(RN["3"], "kmem_cache_free", None)
+    stable_node.die("freed", RN["3"])
+
+
+async def remove_rmap_item_from_tree(g: Globals, rmap_item: RmapItem) -> None:
+    """RI: take an item out of whichever tree it is in.
+
+    Kernel: mm/ksm.c, remove_rmap_item_from_tree(), v2.6.33; specification RI.1-9. Context: may
+    sleep on the KSM page's lock, which is what keeps rmap walkers off the list.
+    """
+    ksm = g.ksm
+    if rmap_item.address & STABLE_FLAG:
+        stable_node = rmap_item.head
+        if stable_node is None:
+            raise NullDereference(RI["1"], "stable rmap_item without head")
+        page = await get_ksm_page(g, stable_node)
+        if page is not None:
+            await page.page_lock.lock(RI["3"])
+            stable_node.hlist = tuple(r for r in stable_node.hlist if r is not rmap_item)
+            await page.page_lock.unlock(RI["5"])
+            await put_page(g, page, RI["6/put_page"])
+            left = bool(stable_node.hlist)
+            await adjust(ksm.ksm_pages_sharing if left else ksm.ksm_pages_shared, RI["7"], -1)
+            await drop_anon_vma(g, rmap_item)
+            rmap_item.address &= PAGE_MASK
+    elif rmap_item.address & UNSTABLE_FLAG:
+        age = (ksm.cursor.seqnr.value - rmap_item.address) & SEQNR_MASK
+        if age > 1:
+            raise KernelBug(RI["8"], f"BUG_ON(age > 1) in remove_rmap_item_from_tree: {age}")
+        if age == 0 and rmap_item in ksm.unstable_root:
+            ksm.unstable_root.remove(rmap_item)
+        await adjust(ksm.ksm_pages_unshared, RI["8"], -1)
+        rmap_item.address &= PAGE_MASK
+    await g.rt.cond_resched(RI["9"])
+
+
+async def hold_anon_vma(rmap_item: RmapItem, anon_vma: AnonVma | None) -> None:
+    """HA: pin the anon_vma of a vma into which a page was merged; mmap_sem held."""
+    rmap_item.anon_vma = anon_vma
+    if anon_vma is None:
+        raise NullDereference(HA["2"], "hold_anon_vma of a vma without anon_vma")
+    await anon_vma.ksm_refcount.inc(HA["2"])
+
+
+async def drop_anon_vma(g: Globals, rmap_item: RmapItem) -> None:
+    """DA: drop the hold; the last one with an empty vma list frees the anon_vma.
+
+    Kernel: mm/ksm.c, drop_anon_vma(), v2.6.33: atomic_dec_and_lock().
+    """
+    anon_vma = rmap_item.anon_vma
+    if anon_vma is None:
+        raise NullDereference(DA["1"], "drop_anon_vma of an item without anon_vma")
+    if await anon_vma.ksm_refcount.add_unless(DA["1"], -1, 1):
+        return
+    await anon_vma.lock.lock(DA["1#2"])
+    if not await anon_vma.ksm_refcount.dec_and_test(DA["1#3"]):
+        anon_vma.lock.unlock(DA["1#3"])
+        return
+    await g.rt.point(DA["2"], "list_empty", anon_vma.lock)
+    empty = not anon_vma.head
+    anon_vma.lock.unlock(DA["2"])
+    if empty:
+        anon_vma.die("freed", DA["2"])
+
+
+async def stable_tree_search(g: Globals, page: Page) -> tuple[Page, StableNode | None] | None:
+    """SS: look for a KSM page with the content of `page`.
+
+    Kernel: mm/ksm.c, stable_tree_search(), v2.6.33; specification SS.1-3.
+
+    Returns:
+        (KSM page with a reference, its node), or None; None also when a stale node was met.
+    """
+    stable_node = await page_stable_node(page, SS["1"])
+    if stable_node is not None:
+        await get_page(page, SS["1/get_page"])
+        return page, stable_node
+    tree = g.ksm.stable_root
+    low, high = 0, len(tree)
+    while low < high:
+        middle = (low + high) // 2
+        stable_node = tree[middle]
+        await g.rt.cond_resched(SS["2.1"])
+        tree_page = await get_ksm_page(g, stable_node)
+        if tree_page is None:
+            return None
+        order = await memcmp_pages(page, tree_page, SS["2.3"])
+        if order == 0:
+            return tree_page, stable_node
+        await put_page(g, tree_page, SS["2.4/put_page"])
+        low, high = _descend(g, stable_node, SS["2.4/put_page"], order, low, middle, high)
+    return None
+
+
+def _descend(
+    g: Globals, stable_node: StableNode, at: str, order: int, low: int, middle: int, high: int
+) -> tuple[int, int]:
+    """Follow a node's left or right link: the part of the tree still to be searched.
+
+    Reads the node, which a walker that is not alone in the tree may find freed.
+    """
+    g.rt.touch(at, stable_node.kpfn)
+    low, high = (low, middle) if order < 0 else (middle + 1, high)
+    return low, min(high, len(g.ksm.stable_root))
+
+
+async def stable_tree_insert(g: Globals, kpage: Page) -> StableNode | None:
+    """SI: make a node for a freshly upgraded page; the page is locked and referenced.
+
+    Kernel: mm/ksm.c, stable_tree_insert(), v2.6.33; specification SI.1-7.
+
+    Returns:
+        The node, or None when an equal page is there already, or a stale node was met.
+    """
+    tree = g.ksm.stable_root
+    low, high = 0, len(tree)
+    while low < high:
+        middle = (low + high) // 2
+        passed = tree[middle]
+        await g.rt.cond_resched(SI["1.1"])
+        tree_page = await get_ksm_page(g, passed)
+        if tree_page is None:
+            return None
+        order = await memcmp_pages(kpage, tree_page, SI["1.3"])
+        await put_page(g, tree_page, SI["1.4/put_page"])
+        if order == 0:
+            return None
+        low, high = _descend(g, passed, SI["1.4/put_page"], order, low, middle, high)
+    g.rt.might_sleep(SI["2"])
+    await g.rt.point(SI["2"], "kmem_cache_alloc", None)
+    if g.rt.fault("enomem", SI["2"]):
+        return None
+    stable_node = StableNode(g.rt, g.ksm, g.watchers)
+    await g.rt.point(SI["3"], "rb_insert", None)
+    g.ksm.stable_root.insert(low, stable_node)
+    await stable_node.kpfn.write(SI["5"], kpfn_of(g, kpage))
+    await kpage.mapping.write(SI["6"], stable_node.word)
+    return stable_node
+
+
+async def stable_tree_append(
+    g: Globals, rmap_item: RmapItem, stable_node: StableNode | None
+) -> None:
+    """SA: hang an item on a node; the KSM page is locked.
+
+    Kernel: mm/ksm.c, stable_tree_append(), v2.6.33; specification SA.1-4.
+    """
+    if stable_node is None:
+        raise NullDereference(SA["3"], "stable_tree_append to a NULL stable_node")
+    rmap_item.head = stable_node
+    rmap_item.address |= STABLE_FLAG
+    await g.rt.point(SA["3"], "hlist_add_head", stable_node.kpfn)
+    first = not stable_node.hlist
+    stable_node.hlist = (rmap_item, *stable_node.hlist)
+    counter = g.ksm.ksm_pages_shared if first else g.ksm.ksm_pages_sharing
+    await adjust(counter, SA["4"], +1)
+
+
+async def unstable_tree_insert(g: Globals, rmap_item: RmapItem, position: int, at: str) -> None:
+    """UI.2: link an item into the unstable tree at the position that the search ended at."""
+    ksm = g.ksm
+    rmap_item.address |= UNSTABLE_FLAG | (ksm.cursor.seqnr.value & SEQNR_MASK)
+    ksm.unstable_root.insert(position, rmap_item)
+    await adjust(ksm.ksm_pages_unshared, at, +1)
+
+
+async def set_page_stable_node_null(page: Page, at: str) -> None:
+    """set_page_stable_node(page, NULL): upgrade an anonymous page to KSM; page locked."""
+    await page.mapping.write(at, KSM_NULL)

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""madvise(2) for KSM's advice. Kernel: mm/madvise.c, v2.6.33. Tests: `tests/unit/test_ksm.py`."""
+
+from __future__ import annotations
+
+from errno import EAGAIN, ENOMEM
+
+from ksmtrio.mm.globals import Globals
+from ksmtrio.mm.ksm import ksm_madvise
+from ksmtrio.mm.mm_types import MmStruct
+from ksmtrio.mm.mmap import vmas_cut_to
+from ksmtrio.sched.points import Points
+from ksmtrio.units import Vaddr
+
+MADVISE = Points(__name__, "sys_madvise", "MA", "1 2")
+
+
+async def sys_madvise(
+    g: Globals, mm: MmStruct, start: Vaddr, end: Vaddr, *, advice: int
+) -> int:
+    """MADV_MERGEABLE and MADV_UNMERGEABLE over a page-aligned range; mmap_sem for write.
+
+    Returns:
+        0 or a negative errno: -ENOMEM for holes (the mapped parts are done), -EAGAIN for memory.
+    """
+    await mm.mmap_sem.down_write(MADVISE["1"])
+    position, holes, err = start, False, 0
+    for vma in await vmas_cut_to(g, mm, start, end):
+        holes = holes or vma.vm_start > position
+        err = await ksm_madvise(g, vma, vma.vm_start, vma.vm_end, advice=advice)
+        if err:
+            break
+        position = vma.vm_end
+    holes = holes or (err == 0 and position < end)
+    await mm.mmap_sem.up_write(MADVISE["2"])
+    if err:
+        return -EAGAIN if err == -ENOMEM else err
+    return -ENOMEM if holes else 0

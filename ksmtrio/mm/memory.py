@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Page faults, follow_page, copy on write, unmapping. Kernel: mm/memory.c, v2.6.33.
+
+Specification FP, HP, AF, CW, RU, SW.1, ZP, EW's caller. Tests: `tests/unit/test_memory.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ksmtrio.locking.spinlock import SpinLock
+from ksmtrio.mm.globals import Globals
+from ksmtrio.mm.migration_entry import migration_entry_wait
+from ksmtrio.mm.mm_types import (
+    PTE_NONE,
+    VM_WRITE,
+    MmStruct,
+    Page,
+    Pte,
+    Vma,
+    page_mapcount,
+)
+from ksmtrio.mm.page_alloc import alloc_page
+from ksmtrio.mm.page_flags import PG_REFERENCED, PG_UPTODATE
+from ksmtrio.mm.rmap import anon_vma_prepare, page_add_new_anon_rmap, page_remove_rmap
+from ksmtrio.mm.swap import get_page, put_page
+from ksmtrio.sched.cell import Cell
+from ksmtrio.sched.points import Points
+from ksmtrio.units import PAGE_SHIFT, PAGES_PER_PTE_TABLE, Vaddr
+
+VM_FAULT_OOM: Final = 0x0001
+VM_FAULT_SIGBUS: Final = 0x0002
+VM_FAULT_WRITE: Final = 0x0008
+ZERO_PFN: Final = -2
+"""The zero page's frame number; the zero page has no struct page in the model."""
+
+FP = Points(__name__, "follow_page", "FP", "1 2 5 6")
+HP = Points(__name__, "handle_pte_fault", "HP", "1 4 5 8")
+AF = Points(__name__, "do_anonymous_page", "AF", "1 2 4 5 6 7 zero.1 zero.2 zero.3 5/put_page")
+CW = Points(
+    __name__,
+    "do_wp_page",
+    "CW",
+    "1 1.1 1.1#2 1.1#3 1.1#4 1.1#5 1.1#6 1.2 1.3 3 4 5 6 6#2 9 10 10a 10b 10c 10d "
+    "11/put_page 12/put_page",
+)
+RU = Points(__name__, "reuse_swap_page", "RU", "1 2")
+ZP = Points(__name__, "zap_pte_range", "ZP", "lock 1 1#2 2 4 6/put_page")
+
+
+def vm_normal_page(g: Globals, pte: Pte) -> Page | None:
+    """vm_normal_page(): the struct page behind a present pte; None for the zero page."""
+    return None if pte.special else g.pfn_to_page(pte.pfn)
+
+
+async def follow_page(g: Globals, vma: Vma, address: Vaddr) -> Page | None:
+    """follow_page(FOLL_GET): the page mapped at an address, with a reference.
+
+    Kernel: mm/memory.c, follow_page(), v2.6.33; specification FP. Context: mmap_sem held. Never
+    waits for migration entries. Differs: the zero page gives None instead of a page that every
+    caller then turns down as not anonymous or reserved.
+    """
+    mm = vma.vm_mm
+    ptl = mm.ptl(address)
+    await ptl.lock(FP["1"])
+    pte = await mm.pte(address).read(FP["2"])
+    page = vm_normal_page(g, pte) if pte.present else None
+    if page is not None:
+        await get_page(page, FP["5"])
+    ptl.unlock(FP["6"])
+    return page
+
+
+async def handle_mm_fault(
+    g: Globals, vma: Vma, address: Vaddr, *, write: bool
+) -> int:
+    """handle_mm_fault() and handle_pte_fault(): make the pte serve an access.
+
+    Kernel: mm/memory.c, v2.6.33; specification HP. Context: mmap_sem held; sleeps.
+
+    Returns:
+        VM_FAULT_* bits; 0 means served or retry.
+    """
+    mm = vma.vm_mm
+    cell = mm.pte(address)
+    pte = await cell.read(HP["1"])
+    if pte.none:
+        return await do_anonymous_page(g, vma, address, cell, write=write)
+    if pte.migration:
+        # SW.1: the entry goes away when the migration ends, one way or the other.
+        await migration_entry_wait(g, mm, address)
+        return 0
+    ptl = mm.ptl(address)
+    await ptl.lock(HP["4"])
+    if await cell.read(HP["5"]) != pte:
+        ptl.unlock(HP["5"])
+        return 0
+    if write and not pte.write:
+        return await do_wp_page(g, vma, address, cell, ptl, pte)
+    await cell.write(HP["8"], pte._replace(young=True, dirty=pte.dirty or write))
+    ptl.unlock(HP["8"])
+    return 0
+
+
+async def do_anonymous_page(
+    g: Globals, vma: Vma, address: Vaddr, cell: Cell[Pte], *, write: bool
+) -> int:
+    """AF: first touch of an address. Kernel: mm/memory.c, do_anonymous_page(), v2.6.33."""
+    ptl = vma.vm_mm.ptl(address)
+    if not write:
+        await ptl.lock(AF["zero.1"])
+        if (await cell.read(AF["zero.2"])).none:
+            await cell.write(AF["zero.3"], Pte("present", ZERO_PFN, young=True, special=True))
+        ptl.unlock(AF["zero.3"])
+        return 0
+    await anon_vma_prepare(g, vma, AF["1"])
+    page = await alloc_page(g, AF["2"], zero=True)
+    if page is None:
+        return VM_FAULT_OOM
+    page.flags.change_in_step(AF["2"], set_=PG_UPTODATE)
+    await ptl.lock(AF["4"])
+    if not (await cell.read(AF["5"])).none:
+        await put_page(g, page, AF["5/put_page"])
+        ptl.unlock(AF["5"])
+        return 0
+    await page_add_new_anon_rmap(g, page, vma, address, AF["6"])
+    writable = bool(vma.vm_flags & VM_WRITE)
+    await cell.write(AF["7"], Pte("present", page.pfn, writable, dirty=True, young=True))
+    ptl.unlock(AF["7"])
+    return 0
+
+
+async def reuse_swap_page(page: Page) -> bool:
+    """RU: may the only mapper write to the page in place? Page locked.
+
+    Kernel: mm/swapfile.c, reuse_swap_page(), v2.6.33. The reference count is not consulted.
+    """
+    word = await page.mapping.read(RU["1"])
+    if word is not None and word.ksm:
+        return False
+    return await page_mapcount(page, RU["2"]) <= 1
+
+
+async def do_wp_page(
+    g: Globals, vma: Vma, address: Vaddr, cell: Cell[Pte], ptl: SpinLock, orig: Pte
+) -> int:
+    """CW: a write to a read-only pte; the pte lock is held on entry and released.
+
+    Kernel: mm/memory.c, do_wp_page(), v2.6.33; specification CW.1-13.
+    """
+    page = vm_normal_page(g, orig)
+    if page is not None:
+        word = await page.mapping.read(CW["1"])
+        if word is not None and not word.ksm:
+            served = await _wp_anon(g, vma, page, cell, ptl, orig)
+            if served is not None:
+                return served
+        await get_page(page, CW["3"])
+    ptl.unlock(CW["3"])
+    return await _wp_copy(g, vma, address, page, cell, ptl, orig)
+
+
+async def _wp_anon(
+    g: Globals, vma: Vma, page: Page, cell: Cell[Pte], ptl: SpinLock, orig: Pte
+) -> int | None:
+    """CW.1: reuse an ordinary page that nobody else maps; None: it must be copied (lock held)."""
+    if not await page.page_lock.trylock(CW["1.1"]):
+        await get_page(page, CW["1.1#2"])
+        ptl.unlock(CW["1.1#2"])
+        await page.page_lock.lock(CW["1.1#3"])
+        await ptl.lock(CW["1.1#4"])
+        changed = await cell.read(CW["1.1#5"]) != orig
+        if changed:
+            await page.page_lock.unlock(CW["1.1#6"])
+        await put_page(g, page, CW["1.1#6"])
+        if changed:
+            ptl.unlock(CW["1.1#6"])
+            return 0
+    reuse = await reuse_swap_page(page)
+    await page.page_lock.unlock(CW["1.2"])
+    if not reuse:
+        return None
+    writable = bool(vma.vm_flags & VM_WRITE)
+    await cell.write(CW["1.3"], orig._replace(write=writable, dirty=True, young=True))
+    ptl.unlock(CW["1.3"])
+    return VM_FAULT_WRITE
+
+
+async def _wp_copy(
+    g: Globals,
+    vma: Vma,
+    address: Vaddr,
+    page: Page | None,
+    cell: Cell[Pte],
+    ptl: SpinLock,
+    orig: Pte,
+) -> int:
+    """CW.4-13: copy to a fresh page; the caller holds a reference on `page`, no pte lock."""
+    await anon_vma_prepare(g, vma, CW["4"])
+    new = await alloc_page(g, CW["5"], zero=page is None)
+    if new is None:
+        if page is not None:
+            await put_page(g, page, CW["12/put_page"])
+        return VM_FAULT_OOM
+    if page is not None:
+        for half, label in ((0, CW["6"]), (1, CW["6#2"])):
+            new.content[half].write_in_step(label, await page.content[half].read(label))
+    new.flags.change_in_step(CW["6"], set_=PG_UPTODATE)
+    await ptl.lock(CW["9"])
+    ret = 0
+    surplus: Page | None = new
+    if await cell.read(CW["10"]) == orig:
+        await cell.write(CW["10a"], PTE_NONE)
+        await page_add_new_anon_rmap(g, new, vma, address, CW["10b"])
+        writable = bool(vma.vm_flags & VM_WRITE)
+        await cell.write(CW["10c"], Pte("present", new.pfn, writable, dirty=True, young=True))
+        if page is not None:
+            await page_remove_rmap(page, CW["10d"])
+        surplus = page
+        ret = VM_FAULT_WRITE
+    if surplus is not None:
+        await put_page(g, surplus, CW["11/put_page"])
+    if page is not None:
+        await put_page(g, page, CW["12/put_page"])
+    ptl.unlock(CW["12/put_page"])
+    return ret
+
+
+async def mark_page_accessed(page: Page, at: str) -> None:
+    """mark_page_accessed(). Differs: never activates the page (aging comes with reclaim)."""
+    await page.flags.set(at, PG_REFERENCED)
+
+
+async def zap_pte_range(g: Globals, vma: Vma, start: Vaddr, end: Vaddr) -> list[Page]:
+    """ZP.1-4: clear the ptes of a range.
+
+    Kernel: mm/memory.c, zap_pte_range(), v2.6.33. Context: mmap_sem held for write, or none at
+    exit. One pte lock is held over each page-table page.
+
+    Returns:
+        The pages that were mapped, each still with its pte's reference (the TLB batch).
+    """
+    mm: MmStruct = vma.vm_mm
+    batch: list[Page] = []
+    vpn, last = start >> PAGE_SHIFT, end >> PAGE_SHIFT
+    while vpn < last:
+        stop = min(last, (vpn // PAGES_PER_PTE_TABLE + 1) * PAGES_PER_PTE_TABLE)
+        present = list(mm.ptes.irange(vpn, stop, inclusive=(True, False)))
+        if present:
+            ptl = mm.ptl(vpn << PAGE_SHIFT)
+            await ptl.lock(ZP["lock"])
+            for number in present:
+                page = await _zap_pte(g, mm.ptes[number])
+                if page is not None:
+                    batch.append(page)
+            ptl.unlock(ZP["lock"])
+        vpn = stop
+    return batch
+
+
+async def _zap_pte(g: Globals, cell: Cell[Pte]) -> Page | None:
+    pte = await cell.read(ZP["1"])
+    if pte.none:
+        return None
+    if not pte.present:
+        await cell.write(ZP["4"], PTE_NONE)
+        return None
+    await cell.write(ZP["1#2"], PTE_NONE)
+    page = vm_normal_page(g, pte)
+    if page is not None:
+        await page_remove_rmap(page, ZP["2"])
+    return page
+
+
+async def tlb_finish_mmu(g: Globals, batch: list[Page]) -> None:
+    """ZP.5-6: flush the TLB, then drop the references of the unmapped pages."""
+    for page in batch:
+        await put_page(g, page, ZP["6/put_page"])
+

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Taking memory offline and online. Kernel: mm/memory_hotplug.c, v2.6.33; specification OP SC DR HA' OI ON RS.
+
+Tests: `tests/unit/test_memory_hotplug.py`, `tests/races/`.
+"""
+
+from __future__ import annotations
+
+from errno import EAGAIN, EBUSY, EINTR
+
+from ksmtrio.errors import KernelBug
+from ksmtrio.mm.globals import Globals
+from ksmtrio.mm.ksm_hotplug import (
+    MEM_CANCEL_OFFLINE,
+    MEM_CANCEL_ONLINE,
+    MEM_GOING_OFFLINE,
+    MEM_GOING_ONLINE,
+    MEM_OFFLINE,
+    MEM_ONLINE,
+)
+from ksmtrio.mm.migrate import Target, migrate_pages
+from ksmtrio.mm.mm_types import Page
+from ksmtrio.mm.mmzone import Section
+from ksmtrio.mm.page_alloc import alloc_page, drain_all_pages, free_page
+from ksmtrio.mm.page_flags import PG_BUDDY, PG_LRU, PG_RESERVED
+from ksmtrio.mm.page_isolation import (
+    check_pages_isolated,
+    start_isolate_page_range,
+    undo_isolate_page_range,
+)
+from ksmtrio.mm.swap import lru_add_drain_all
+from ksmtrio.mm.vmscan import isolate_lru_page, putback_lru_pages
+from ksmtrio.notifier import MemoryNotify, notifier_to_errno
+from ksmtrio.sched.points import Points
+from ksmtrio.units import Pfn
+
+NR_OFFLINE_AT_ONCE_PAGES = 256
+RETRY_MAX = 5
+
+OP = Points(__name__, "offline_pages", "OP", "2 8 9 10 10#2 12 13 13#2 13#3 17 19 23")
+SC = Points(__name__, "scan_lru_pages", "SC", "1")
+DR = Points(__name__, "do_migrate_range", "DR", "1 1#2 4/hotremove_migrate_alloc")
+OI = Points(__name__, "__offline_isolated_pages", "OI", "1 2 3")
+ON = Points(__name__, "online_pages", "ON", "2 2#2 2#3 2#4 3")
+RS = Points(__name__, "remove_section", "RS", "2 3")
+
+
+async def offline_pages(g: Globals, section: Section) -> int:
+    """OP: take one memory block offline.
+
+    Kernel: mm/memory_hotplug.c, offline_pages(), v2.6.33; specification OP.1-23. Context: runs in
+    the writing task with the block's state_mutex held; sleeps; gives up after
+    `g.offline_timeout_jiffies`.
+
+    Returns:
+        0 or a negative errno.
+    """
+    if g.pm_mutex is not None:
+        await g.pm_mutex.lock(OP["2"])
+    ret = await start_isolate_page_range(g, section)
+    if ret == 0:
+        arg = MemoryNotify(section.start_pfn, section.end_pfn - section.start_pfn)
+        ret = notifier_to_errno(await g.memory_chain.call_chain(MEM_GOING_OFFLINE, arg))
+        if ret == 0:
+            ret = await _migrate_all(g, section)
+        if ret == 0:
+            await _offline_isolated_pages(g, section)
+            await undo_isolate_page_range(g, section)
+            zone = g.zones[section.nid]
+            await zone.present_pages.write(OP["17"], zone.present_pages.value - arg.nr_pages)
+            await g.memory_chain.call_chain(MEM_OFFLINE, arg)
+        else:
+            # To all callbacks, including those that never saw MEM_GOING_OFFLINE.
+            await g.memory_chain.call_chain(MEM_CANCEL_OFFLINE, arg)
+            await undo_isolate_page_range(g, section)
+    if g.pm_mutex is not None:
+        await g.pm_mutex.unlock(OP["23"])
+    return ret
+
+
+async def _migrate_all(g: Globals, section: Section) -> int:
+    """OP.7-14: migrate until nothing is left on an LRU, then check that everything is free."""
+    drain, retry_max = False, RETRY_MAX
+    expire = g.rt.clock.jiffies + g.offline_timeout_jiffies
+    while True:
+        await g.rt.cond_resched(OP["8"])
+        if g.rt.clock.jiffies > expire or g.rt.fault("early-expiry", OP["8"]):
+            return -EAGAIN
+        if g.rt.fault("signal", OP["9"]):
+            return -EINTR
+        if drain:
+            await lru_add_drain_all(g, OP["10"])
+            await drain_all_pages(g, OP["10#2"])
+        pfn = await scan_lru_pages(g, section)
+        if pfn is None:
+            break
+        ret = await do_migrate_range(g, pfn, section.end_pfn)
+        drain = True
+        if ret < 0:
+            retry_max -= 1
+            if retry_max == 0:
+                return ret
+        if ret:
+            await g.rt.yield_(OP["12"])
+    await lru_add_drain_all(g, OP["13"])
+    await g.rt.yield_(OP["13#2"])
+    await drain_all_pages(g, OP["13#3"])
+    return -EBUSY if await check_pages_isolated(g, section) < 0 else 0
+
+
+async def scan_lru_pages(g: Globals, section: Section) -> Pfn | None:
+    """SC: the first frame with PG_lru, lockless; pfn 0 can never be found, as 0 means none."""
+    for pfn in range(section.start_pfn, section.end_pfn):
+        if await g.pfn_to_page(pfn).flags.test(SC["1"], PG_LRU):
+            return pfn or None
+    return None
+
+
+async def do_migrate_range(g: Globals, start_pfn: Pfn, end_pfn: Pfn) -> int:
+    """DR: isolate and migrate what is left in a range.
+
+    Kernel: mm/memory_hotplug.c, do_migrate_range(), v2.6.33; specification DR.1-4.
+
+    Returns:
+        Number of pages not migrated, -EBUSY if one is in use off the LRU, or -ENOMEM.
+    """
+    source: list[Page] = []
+    not_managed = 0
+    for pfn in range(start_pfn, end_pfn):
+        if len(source) >= NR_OFFLINE_AT_ONCE_PAGES:
+            break
+        page = g.pfn_to_page(pfn)
+        if await page.count.read(DR["1"]) == 0:
+            continue
+        if await isolate_lru_page(g, page) == 0:
+            source.append(page)
+        elif await page.count.read(DR["1#2"]) != 0:
+            not_managed += 1
+    if not_managed:
+        await putback_lru_pages(g, source)
+        return -EBUSY
+    if not source:
+        return 0
+
+    async def hotremove_migrate_alloc(_: Page) -> Target:
+        return Target(await alloc_page(g, DR["4/hotremove_migrate_alloc"]))
+
+    offlining = g.kernel.offline_passes_offlining
+    return await migrate_pages(g, source, hotremove_migrate_alloc, offlining=offlining)
+
+
+async def _offline_isolated_pages(g: Globals, section: Section) -> None:
+    """OI, __offline_isolated_pages(): take the free pages of the block off the buddy lists."""
+    zone = g.zones[section.nid]
+    await zone.lock.lock(OI["1"])
+    for pfn in range(section.start_pfn, section.end_pfn):
+        page = g.pfn_to_page(pfn)
+        await g.rt.point(OI["2"], "BUG_ON", page.flags)
+        if page.count.value or not page.flags.has(PG_BUDDY):
+            raise KernelBug(OI["2"], f"BUG_ON(page_count || !PageBuddy) offlining pfn {pfn}")
+        for free in zone.free_list.values():
+            if page in free:
+                free.remove(page)
+        page.flags.change_in_step(OI["2"], set_=PG_RESERVED, clear=PG_BUDDY)
+    zone.lock.unlock(OI["3"])
+
+
+async def online_pages(g: Globals, section: Section) -> int:
+    """ON: bring an offline block back. Returns 0 or the errno of a veto.
+
+    Kernel: mm/memory_hotplug.c, online_pages(), v2.6.33; specification ON.1-4.
+    """
+    arg = MemoryNotify(section.start_pfn, section.end_pfn - section.start_pfn)
+    ret = notifier_to_errno(await g.memory_chain.call_chain(MEM_GOING_ONLINE, arg))
+    if ret:
+        await g.memory_chain.call_chain(MEM_CANCEL_ONLINE, arg)
+        return ret
+    for pfn in range(section.start_pfn, section.end_pfn):
+        page = g.pfn_to_page(pfn)
+        await page.flags.clear(ON["2"], PG_RESERVED)
+        await page.count.write(ON["2#2"], 1)
+        if await page.count.dec_and_test(ON["2#3"]):
+            await free_page(g, page)
+    zone = g.zones[section.nid]
+    await zone.present_pages.write(ON["3"], zone.present_pages.value + arg.nr_pages)
+    await g.memory_chain.call_chain(MEM_ONLINE, arg)
+    return 0
+
+
+async def remove_section(g: Globals, section: Section) -> None:
+    """RS.2-3: free the memmap of an offline section; its struct pages are gone from here on."""
+    await section.valid.write(RS["2"], False)
+    await g.rt.point(RS["3"], "free_section_usemap", section.valid)
+    for pfn in range(section.start_pfn, section.end_pfn):
+        g.pfn_to_page(pfn).die("removed", RS["3"])

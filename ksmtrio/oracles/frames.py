@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The frames oracle: nobody uses memory that is offline or gone.
+
+Covers I31, I8 for offline sections, and accesses to a `struct page` whose memmap was removed. The
+range is examined when its block goes offline and once more at rest. Tests:
+`tests/unit/test_oracles_frames.py`.
+"""
+
+# ruff: noqa: SLF001 - oracles look past the guards of guarded fields
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ksmtrio.mm.page_flags import PG_BUDDY, PG_LOCKED, PG_LRU, PG_RESERVED, flag_names
+from ksmtrio.oracles.base import AT_REST, Findings
+from ksmtrio.oracles.notices import Heard, NoticeOracle, access_text, death_text
+from ksmtrio.sched.cell import Cell
+from ksmtrio.units import PAGE_SHIFT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ksmtrio.machine import Machine
+    from ksmtrio.mm.globals import Globals
+    from ksmtrio.mm.mm_types import Page, Watchers
+    from ksmtrio.mm.mmzone import Section
+
+OFFLINE = "offline"
+_FORBIDDEN = PG_LRU | PG_BUDDY | PG_LOCKED
+
+Trouble = tuple[str, Cell[Any] | None]
+"""What is wrong with a frame, and the cell that shows it."""
+
+
+class FramesOracle(NoticeOracle):
+    """No access to removed memmaps, no use of offlined frames."""
+
+    name = "frames"
+    description = "no offlined frame is mapped, listed or allocated, no removed memmap is touched"
+    kinds: ClassVar[Mapping[str, bool]] = {"use-after-offline": True}
+
+    g: Globals
+
+    def watchers(self) -> Watchers:
+        """The states of memory blocks, and references taken on offlined frames."""
+        return {"memory_block.state": (self._on_state,), "page._count": (self._on_count,)}
+
+    def attach(self, machine: Machine, findings: Findings) -> None:
+        """Listen, and remember the machine."""
+        super().attach(machine, findings)
+        self.g = machine.g
+
+    def quiescent(self) -> None:
+        """Examine every offline block again."""
+        for block in self.g.memory_blocks:
+            if block.state.value == OFFLINE:
+                self._examine(block.section, AT_REST)
+
+    def text(self, heard: Heard) -> str:
+        """In KASAN's manner."""
+        access = access_text(self.rt, heard)
+        return f"BUG: KASAN: {heard.kind} in {heard.at}: {access}; memmap {death_text(heard.other)}"
+
+    def _on_state(self, cell: Cell[Any], _old: Any, new: Any, at: str) -> None:
+        """The block's owner is the MemoryBlock."""
+        if new == OFFLINE:
+            block: Any = cell.owner
+            self._examine(block.section, at)
+
+    def _on_count(self, cell: Cell[Any], old: Any, new: Any, at: str) -> None:
+        """A frame that the allocator owns no more comes to life.
+
+        Onlining clears PG_reserved first.
+        """
+        if old == 0 and new > 0:
+            page: Any = cell.owner
+            if page.flags.value & PG_RESERVED:
+                self.findings.report(
+                    self.name,
+                    "offlined-frame-allocated",
+                    at,
+                    f"BUG: offlined frame allocated at {at}: {page.name}, "
+                    f"flags {flag_names(page.flags.value)}",
+                    last=page.flags,
+                )
+
+    def _examine(self, section: Section, at: str) -> None:
+        start, end = section.start_pfn, section.end_pfn
+        for page, (what, cell) in self._troubles(start, end):
+            self.findings.report(
+                self.name,
+                "offlined-frame-in-use",
+                at,
+                f"BUG: offlined frame in use: {page.name} of {section.name} {what}",
+                last=cell,
+            )
+
+    def _troubles(self, start: int, end: int) -> Iterator[tuple[Page, Trouble]]:
+        """Yield what breaks I31 in a range, the most telling first."""
+        pages = self.g.pages
+        yield from self._mapped(start, end)
+        for where, listed in self._lists():
+            for page in listed:
+                if start <= page.pfn < end:
+                    yield page, (f"is on {where}", None)
+        for pfn in range(start, end):
+            page = pages[pfn]
+            if page.dead is None:
+                trouble = _state_trouble(page)
+                if trouble is not None:
+                    yield page, trouble
+
+    def _mapped(self, start: int, end: int) -> Iterator[tuple[Page, Trouble]]:
+        for mm in self.g.processes:
+            for vpn, cell in mm.ptes.items():
+                pte = cell.value
+                if not pte.none and not pte.special and start <= pte.pfn < end:
+                    where = f"{mm.name} at {vpn << PAGE_SHIFT:#x}"
+                    yield self.g.pages[pte.pfn], (f"is in a {pte.kind} pte of {where}", cell)
+
+    def _lists(self) -> Iterator[tuple[str, list[Page]]]:
+        """Yield every list that may hold pages; private isolation lists cannot be seen."""
+        g = self.g
+        for zone in g.zones.values():
+            for name, lru in zone._lru_list.items():
+                yield f"{zone.name}'s {name} list", lru
+            for migratetype, free in zone._free_list.items():
+                yield f"{zone.name}'s free list {migratetype}", list(free)
+        for cpu in g.per_cpu:
+            for name, pagevec in cpu._lru_add.items():
+                yield f"{cpu.name}'s {name} pagevec", pagevec
+            yield f"{cpu.name}'s free list", list(cpu._pcp)
+
+
+def _state_trouble(page: Page) -> Trouble | None:
+    """Return what is wrong with an offlined frame's struct page."""
+    if page.count.value != 0:
+        return f"has _count {page.count.value}", page.count
+    if page.mapcount.value != -1:
+        return f"has _mapcount {page.mapcount.value}", page.mapcount
+    if page.mapping.value is not None:
+        return f"has mapping {page.mapping.value}", page.mapping
+    flags = page.flags.value
+    if flags & _FORBIDDEN or not flags & PG_RESERVED:
+        return f"has flags {flag_names(flags)}", page.flags
+    return None

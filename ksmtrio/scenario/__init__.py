@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Scenarios: what is in the machine, who acts in it, and what the end should look like."""
+
+from ksmtrio.scenario.load import builtin_names, load_scenario, parse_scenario
+from ksmtrio.scenario.schema import (
+    OPS,
+    ActorSpec,
+    EndSpec,
+    FrozenMap,
+    KsmSpec,
+    MachineSpec,
+    MergedSpec,
+    NotifierSpec,
+    Op,
+    PageRef,
+    ProcessSpec,
+    Scenario,
+    VmaSpec,
+)
+
+__all__ = [
+    "OPS",
+    "ActorSpec",
+    "EndSpec",
+    "FrozenMap",
+    "KsmSpec",
+    "MachineSpec",
+    "MergedSpec",
+    "NotifierSpec",
+    "Op",
+    "PageRef",
+    "ProcessSpec",
+    "Scenario",
+    "VmaSpec",
+    "builtin_names",
+    "load_scenario",
+    "parse_scenario",
+]

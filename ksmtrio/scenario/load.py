@@ -1,0 +1,454 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Reads scenarios: finds the file, parses it, builds the records of `schema.py`.
+
+Every fault of a file is one `ScenarioError` with one line of text. What the keys may hold is here;
+whether the parts fit together is in `check.py`. Imports no actor: kinds of actors are names.
+Tests: `tests/unit/test_scenario_load.py`.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Collection
+from functools import partial
+from importlib.metadata import entry_points
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from ksmtrio.errors import ScenarioError
+from ksmtrio.scenario import check
+from ksmtrio.scenario.lines import TooDeep, line_map
+from ksmtrio.scenario.reader import (
+    Place,
+    Table,
+    errno_name,
+    int_in,
+    is_int,
+    last_key,
+    list_of,
+    page_ref,
+    scenario_error,
+    shown,
+    word_of,
+)
+from ksmtrio.scenario.schema import (
+    CONTENT_MAX,
+    COUNTERS,
+    FAULTS,
+    FORMAT,
+    OPS,
+    REQUIRED,
+    ActorSpec,
+    ArgType,
+    EndSpec,
+    FrozenMap,
+    KsmSpec,
+    MachineSpec,
+    MergedSpec,
+    NotifierSpec,
+    Op,
+    ProcessSpec,
+    Scenario,
+    VmaSpec,
+)
+
+SIZE_MAX_BYTES: Final = 1 << 20
+LINE_MAX: Final = 4096
+"""Longest line, in characters: the parser's work grows with the square of a key's length."""
+
+ENTRY_POINT_GROUP: Final = "ksmtrio.actors"
+
+_MBIND_FLAGS: Final = ("STRICT", "MOVE", "MOVE_ALL")
+_MOVE_FLAGS: Final = ("MOVE", "MOVE_ALL")
+_CPUS_MAX = _NODES_MAX = 64
+_BLOCKS_MAX = 256
+_PAGES_MAX = 1024
+_COUNT_MAX = 1_000_000
+_POINTS_MAX = 100_000_000
+_PLACE_IN_MESSAGE: Final = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+
+
+def builtin_names() -> list[str]:
+    """Return the names of the scenarios that ship with ksmtrio, sorted."""
+    library = files("ksmtrio.scenario") / "library"
+    if not library.is_dir():
+        return []
+    return sorted(f.name[: -len(".toml")] for f in library.iterdir() if f.name.endswith(".toml"))
+
+
+def installed_kinds() -> list[str]:
+    """Return the actor kinds of all installed packages, sorted."""
+    return sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})
+
+
+def load_scenario(name_or_path: str, kinds: Collection[str] | None = None) -> Scenario:
+    """Read a built-in scenario by its name, or a TOML file by its path.
+
+    Args:
+        name_or_path: a built-in name wins over a file of the same name in the working directory.
+        kinds: as in `parse_scenario`.
+
+    Raises:
+        ScenarioError: no such scenario, or it cannot be used.
+    """
+    builtins = builtin_names()
+    if name_or_path in builtins:
+        resource = files("ksmtrio.scenario") / "library" / f"{name_or_path}.toml"
+        return parse_scenario(_decoded(resource.read_bytes(), name_or_path), name_or_path, kinds)
+    try:
+        with Path(name_or_path).open("rb") as file:
+            data = file.read(SIZE_MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise scenario_error(
+            name_or_path,
+            None,
+            "no such scenario or file",
+            f"give the path of a TOML file or one of: {', '.join(builtins)}",
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise scenario_error(
+            name_or_path, None, f"cannot be read ({reason})", "expected a TOML file"
+        ) from None
+    return parse_scenario(_decoded(data, name_or_path), name_or_path, kinds)
+
+
+def parse_scenario(text: str, source: str, kinds: Collection[str] | None = None) -> Scenario:
+    """Build a scenario from TOML.
+
+    Args:
+        text: the document.
+        source: what errors call it.
+        kinds: actor kinds that exist; None asks the installed packages, and checks no kind where
+            nothing is installed (a bare checkout).
+
+    Raises:
+        ScenarioError: it is no TOML, breaks the format or describes an impossible start state.
+    """
+    document, place = _parse_toml(text, source)
+    if kinds is None:
+        kinds = installed_kinds() or None
+    table = Table(place, document, _TOP_KEYS)
+    version = table.required("format")
+    if not is_int(version) or version != FORMAT:
+        raise place.at("format").error(
+            f"format is {shown(version)}", f"this version reads format {FORMAT}"
+        )
+    scenario = Scenario(
+        format=FORMAT,
+        name=table.name(),
+        description=table.string("description", ""),
+        machine=_machine(place.at("machine"), document.get("machine", {})),
+        ksm=_ksm(place.at("ksm"), document.get("ksm", {})),
+        processes=table.tables("process", _process),
+        notifiers=table.tables("notifier", _notifier),
+        actors=table.tables("actor", partial(_actor, kinds=kinds)),
+        faults=tuple(word_of(spot, item, FAULTS) for spot, item in table.items("faults")),
+        end=_end(place.at("end"), document.get("end", {})),
+        text=text,
+        source=source,
+    )
+    check.check_scenario(scenario, place)
+    return scenario
+
+
+_TOP_KEYS: Final = (
+    "format",
+    "name",
+    "description",
+    "faults",
+    "machine",
+    "ksm",
+    "process",
+    "notifier",
+    "actor",
+    "end",
+)
+
+
+def _decoded(data: bytes, source: str) -> str:
+    """Return the text of a file, line ends as they are."""
+    if len(data) > SIZE_MAX_BYTES:
+        raise scenario_error(
+            source, None, "the file is too large", f"at most {SIZE_MAX_BYTES} bytes are allowed"
+        )
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise scenario_error(
+            source, line, f"byte {data[error.start]:#04x} is not valid UTF-8", "expected TOML text"
+        ) from None
+
+
+def _parse_toml(text: str, source: str) -> tuple[dict[str, Any], Place]:
+    if len(text) > SIZE_MAX_BYTES:
+        raise scenario_error(
+            source, None, "the text is too large", f"at most {SIZE_MAX_BYTES} bytes are allowed"
+        )
+    for number, line in enumerate(text.split("\n"), start=1):
+        if len(line) > LINE_MAX:
+            raise scenario_error(
+                source,
+                number,
+                f"the line has {len(line)} characters",
+                f"at most {LINE_MAX} are allowed",
+            )
+        if "\0" in line:
+            raise scenario_error(source, number, "there is a NUL byte", "expected TOML text")
+    try:
+        document = tomllib.loads(text)
+        return document, Place(source, line_map(text))
+    except tomllib.TOMLDecodeError as error:
+        raise _syntax_error(str(error), text, source) from None
+    except TooDeep as error:
+        raise scenario_error(
+            source, error.line, "nested too deeply", "a scenario needs five levels"
+        ) from None
+    except RecursionError:
+        raise scenario_error(
+            source, 1, "nested too deeply", "a scenario needs five levels"
+        ) from None
+    except ValueError as error:  # a number that the parser refuses to convert, for instance
+        raise scenario_error(
+            source, 1, f"not TOML: {shown(str(error))}", "expected a TOML document"
+        ) from None
+
+
+def _syntax_error(message: str, text: str, source: str) -> ScenarioError:
+    """Return our error for the parser's."""
+    line = text.count("\n") + (not text.endswith("\n"))
+    match = _PLACE_IN_MESSAGE.search(message)
+    if match:
+        message = message[: match.start()]
+        line = int(match[1]) if match[1] else line
+    wrong = "".join(c if c.isprintable() else "?" for c in message)
+    return scenario_error(source, max(line, 1), f"not TOML: {wrong}", "expected a TOML document")
+
+
+def _machine(place: Place, value: object) -> MachineSpec:
+    keys = (
+        "cpus",
+        "nodes",
+        "blocks_per_node",
+        "pages_per_block",
+        "pages_per_pageblock",
+        "movable_blocks",
+        "pagevecs",
+        "hibernation",
+        "offline_timeout_jiffies",
+        "points_max",
+    )
+    table = Table(place, value, keys)
+    movable = None
+    if "movable_blocks" in table:
+        movable = tuple(
+            int_in(spot, item, 0, _BLOCKS_MAX) for spot, item in table.items("movable_blocks")
+        )
+    machine = MachineSpec(
+        cpus=table.integer("cpus", 0, 0, _CPUS_MAX),
+        nodes=table.integer("nodes", 2, 1, _NODES_MAX),
+        blocks_per_node=table.integer("blocks_per_node", 1, 1, _BLOCKS_MAX),
+        pages_per_block=table.integer("pages_per_block", 8, 1, _PAGES_MAX),
+        pages_per_pageblock=table.integer("pages_per_pageblock", 0, 0, _PAGES_MAX),
+        movable_blocks=movable,
+        pagevecs=table.boolean("pagevecs", default=True),
+        hibernation=table.boolean("hibernation", default=False),
+        offline_timeout_jiffies=table.integer("offline_timeout_jiffies", 8, 0, _COUNT_MAX),
+        points_max=table.integer("points_max", 20_000, 1, _POINTS_MAX),
+    )
+    if machine.nr_blocks > _BLOCKS_MAX:
+        raise place.at("blocks_per_node").error(
+            f"the machine has {machine.nr_blocks} memory blocks", f"at most {_BLOCKS_MAX} fit"
+        )
+    return machine
+
+
+def _ksm(place: Place, value: object) -> KsmSpec:
+    keys = ("run", "pages_to_scan", "sleep_millisecs", "batches", "cursor", "merged")
+    table = Table(place, value, keys)
+    cursor = page_ref(place.at("cursor"), table.value["cursor"]) if "cursor" in table else None
+    return KsmSpec(
+        run=table.integer("run", 1, 0, 1),
+        pages_to_scan=table.integer("pages_to_scan", 100, 0, _COUNT_MAX),
+        sleep_millisecs=table.integer("sleep_millisecs", 20, 0, _COUNT_MAX),
+        batches=table.integer("batches", 1, 0, _COUNT_MAX),
+        cursor=cursor,
+        merged=table.tables("merged", _merged),
+    )
+
+
+def _merged(place: Place, value: object) -> MergedSpec:
+    table = Table(place, value, ("pages",))
+    table.required("pages")
+    pages = table.page_refs("pages")
+    if not pages:
+        raise place.at("pages").error("pages is empty", "at least one page is needed")
+    return MergedSpec(pages=pages)
+
+
+def _process(place: Place, value: object) -> ProcessSpec:
+    table = Table(place, value, ("name", "vma"))
+    return ProcessSpec(name=table.name(), vmas=table.tables("vma", _vma))
+
+
+def _vma(place: Place, value: object) -> VmaSpec:
+    keys = ("pages", "contents", "mergeable", "node", "block", "locked", "pte", "checksum")
+    table = Table(place, value, keys)
+    pages = int_in(place.at("pages"), table.required("pages"), 1, _PAGES_MAX)
+    vma = VmaSpec(
+        pages=pages,
+        contents=_contents(place.at("contents"), table.value.get("contents", "-"), pages),
+        mergeable=table.boolean("mergeable", default=False),
+        node=table.optional_integer("node", 0, _NODES_MAX),
+        block=table.optional_integer("block", 0, _BLOCKS_MAX),
+        locked=table.boolean("locked", default=False),
+        pte=table.word("pte", "rw", ("rw", "ro")),
+        checksum=table.boolean("checksum", default=False),
+    )
+    if vma.node is not None and vma.block is not None:
+        raise place.at("block").error("both node and block are given", "give one of them")
+    if vma.checksum and not vma.mergeable:
+        raise place.at("checksum").error(
+            "checksum is true in an area that is not mergeable", "KSM has no rmap_items for it"
+        )
+    return vma
+
+
+def _contents(place: Place, value: object, pages: int) -> tuple[int | None, ...]:
+    """Return a token for each page, from a list or from one token for all."""
+    if not isinstance(value, list):
+        return (_token(place, value),) * pages
+    contents = tuple(_token(spot, item) for spot, item in list_of(place, value))
+    if len(contents) != pages:
+        raise place.error(
+            f"contents has {len(contents)} elements for {pages} pages", "give one for each page"
+        )
+    return contents
+
+
+def _token(place: Place, value: object) -> int | None:
+    if value == "-":
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= CONTENT_MAX:
+        raise place.error(
+            f"{last_key(place)} is {shown(value)}",
+            f'expected an integer from 0 to {CONTENT_MAX}, or "-" for a page never touched',
+        )
+    return value
+
+
+def _notifier(place: Place, value: object) -> NotifierSpec:
+    table = Table(place, value, ("name", "priority", "veto", "errno", "lock"))
+    error = table.string("errno", "")
+    veto = table.boolean("veto", default=False)
+    if error:
+        error = errno_name(place.at("errno"), error).removeprefix("-")
+        if not veto:
+            raise place.at("errno").error("errno is given without veto", "add veto = true")
+    return NotifierSpec(
+        name=table.name(),
+        priority=table.integer("priority", 0, -(2**31), 2**31 - 1),
+        veto=veto,
+        errno=error,
+        lock=table.boolean("lock", default=False),
+    )
+
+
+def _actor(place: Place, value: object, *, kinds: Collection[str] | None) -> ActorSpec:
+    table = Table(place, value, ("name", "kind", "process", "cpu", "program", "repeat"))
+    kind = table.string("kind")
+    if kinds is not None:
+        word_of(place.at("kind"), kind, sorted(kinds))
+    return ActorSpec(
+        name=table.name(),
+        kind=kind,
+        process=table.name("process") if "process" in table else None,
+        cpu=table.optional_integer("cpu", 0, _CPUS_MAX),
+        program=table.tables("program", _op),
+        repeat=table.integer("repeat", 1, 1, _COUNT_MAX),
+    )
+
+
+def _op(place: Place, value: object) -> Op:
+    if not isinstance(value, dict):
+        raise place.error(f"{last_key(place)} is {shown(value)}", "expected a table with an op")
+    if "op" not in value:
+        raise place.error(f"{last_key(place)} has no 'op'", f"expected one of: {', '.join(OPS)}")
+    op = word_of(place.at("op"), value["op"], tuple(OPS))
+    spec = OPS[op]
+    common = ("op", "repeat", "expect") if spec.answers else ("op", "repeat")
+    table = Table(place, value, (*common, *spec.arguments))
+    args = {}
+    for name, argument in spec.arguments.items():
+        if name in table:
+            args[name] = _argument(place.at(name), table.value[name], argument.type)
+        elif argument.default is REQUIRED:
+            raise place.error(f"{op} has no {name!r}", f"expected {argument.type.value}")
+        else:
+            args[name] = argument.default
+    return Op(
+        op=op,
+        args=FrozenMap(args),
+        repeat=table.integer("repeat", 1, 1, _COUNT_MAX),
+        expect=_expect(place.at("expect"), table.value.get("expect")),
+        line=place.line,
+    )
+
+
+def _argument(place: Place, value: object, kind: ArgType) -> Any:
+    """Return an argument of an operation, lists as tuples."""
+    match kind:
+        case ArgType.PAGE | ArgType.NODE | ArgType.BLOCK:
+            return int_in(place, value, 0, _COUNT_MAX)
+        case ArgType.COUNT:
+            return int_in(place, value, 1, _COUNT_MAX)
+        case ArgType.VALUE:
+            return int_in(place, value, 0, CONTENT_MAX)
+        case ArgType.HALF:
+            return int_in(place, value, 0, 1)
+        case ArgType.ADVICE:
+            return word_of(place, value, ("MERGEABLE", "UNMERGEABLE"))
+        case ArgType.MBIND_FLAGS | ArgType.MOVE_FLAGS:
+            words = _MBIND_FLAGS if kind is ArgType.MBIND_FLAGS else _MOVE_FLAGS
+            return tuple(word_of(spot, item, words) for spot, item in list_of(place, value))
+        case ArgType.PAGES | ArgType.NODES:
+            items = list_of(place, value)
+            if not items:
+                raise place.error(f"{last_key(place)} is empty", f"expected {kind.value}")
+            return tuple(int_in(spot, item, 0, _COUNT_MAX) for spot, item in items)
+
+
+def _expect(place: Place, value: object) -> int | str | tuple[int | str, ...] | None:
+    """Return the answer that a system call should give."""
+    if value is None:
+        return None
+    if isinstance(value, list):
+        return tuple(_answer(spot, item) for spot, item in list_of(place, value))
+    return _answer(place, value)
+
+
+def _answer(place: Place, value: object) -> int | str:
+    if isinstance(value, str):
+        return errno_name(place, value)
+    return int_in(place, value, -4095, _COUNT_MAX)
+
+
+def _end(place: Place, value: object) -> EndSpec:
+    table = Table(place, value, ("counters", "contents"))
+    counters_at, contents_at = place.at("counters"), place.at("contents")
+    counters = Table(counters_at, table.value.get("counters", {}), COUNTERS)
+    raw = table.value.get("contents", {})
+    contents = Table(contents_at, raw, raw if isinstance(raw, dict) else ())
+    for key in contents.value:
+        page_ref(contents_at.at(key), key)
+    return EndSpec(
+        counters=FrozenMap(
+            {key: counters.integer(key, 0, 0, _COUNT_MAX) for key in counters.value}
+        ),
+        contents=FrozenMap(
+            {key: contents.integer(key, 0, 0, CONTENT_MAX) for key in contents.value}
+        ),
+    )

@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a scenario says, as immutable records, and the operations that programs may use.
+
+Owns the names of the records' fields (the TOML keys) and the table `OPS`. Reads no files and checks
+nothing: `load.py` builds these records from TOML, `check.py` says whether they fit together.
+Tests: `tests/unit/test_scenario_load.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+import attrs
+
+FORMAT: Final = 1
+"""Version of the scenario format."""
+
+CONTENT_MAX: Final = 2**31 - 1
+"""Largest content token of a page."""
+
+FAULTS: Final = ("early-expiry", "enomem", "signal")
+"""Fault choices that a scenario may allow."""
+
+COUNTERS: Final = ("pages_shared", "pages_sharing", "pages_unshared")
+"""Counters of KSM that `[end]` may expect."""
+
+V = TypeVar("V")
+
+
+class FrozenMap(Mapping[str, V], Generic[V]):
+    """A mapping with string keys that never changes: hashable, comparable, pickles."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Mapping[str, V] | None = None) -> None:
+        self._items: dict[str, V] = dict(items or {})
+
+    def __getitem__(self, key: str) -> V:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._items.items()))
+
+    def __repr__(self) -> str:
+        return f"FrozenMap({self._items!r})"
+
+    def __reduce__(self) -> tuple[type[FrozenMap[V]], tuple[dict[str, V]]]:
+        return FrozenMap, (self._items,)
+
+
+def _no_numbers() -> FrozenMap[int]:
+    return FrozenMap()
+
+
+@attrs.frozen
+class PageRef:
+    """A page of a process, counted over its vmas in order: ``A:0``."""
+
+    process: str
+    page: int
+
+    def __str__(self) -> str:
+        return f"{self.process}:{self.page}"
+
+
+@attrs.frozen(kw_only=True)
+class MachineSpec:
+    """The emulated machine.
+
+    Attributes:
+        cpus: 0 means one for each actor.
+        blocks_per_node: memory blocks a node; block b belongs to node b // blocks_per_node.
+        pages_per_block: block b holds frames [b * pages_per_block, (b + 1) * pages_per_block).
+        pages_per_pageblock: 0 means the whole block; divides `pages_per_block`.
+        movable_blocks: blocks that can be offlined; None means all.
+        pagevecs: pages wait in per-CPU lists before they reach an LRU list.
+        offline_timeout_jiffies: after that long offline_pages gives up.
+        points_max: an execution with more schedule points ends with a finding.
+    """
+
+    cpus: int = 0
+    nodes: int = 2
+    blocks_per_node: int = 1
+    pages_per_block: int = 8
+    pages_per_pageblock: int = 0
+    movable_blocks: tuple[int, ...] | None = None
+    pagevecs: bool = True
+    hibernation: bool = False
+    offline_timeout_jiffies: int = 8
+    points_max: int = 20_000
+
+    @property
+    def nr_blocks(self) -> int:
+        """Memory blocks of the whole machine."""
+        return self.nodes * self.blocks_per_node
+
+
+@attrs.frozen(kw_only=True)
+class MergedSpec:
+    """Pages that are one KSM page at the start; the first one's frame is the one they share."""
+
+    pages: tuple[PageRef, ...]
+
+
+@attrs.frozen(kw_only=True)
+class KsmSpec:
+    """The knobs of KSM and what it has done before the start.
+
+    Attributes:
+        run: 0 or 1, as in sysfs.
+        batches: how often ksmd scans `pages_to_scan` pages before its budget is used.
+        cursor: where the scan begins; None: before the first process.
+    """
+
+    run: int = 1
+    pages_to_scan: int = 100
+    sleep_millisecs: int = 20
+    batches: int = 1
+    cursor: PageRef | None = None
+    merged: tuple[MergedSpec, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class VmaSpec:
+    """One anonymous area of a process.
+
+    Attributes:
+        pages: its length.
+        contents: one token a page; None: never touched.
+        node: where its frames are; at most one of `node` and `block`; neither means node 0.
+        pte: ``rw`` or ``ro``: how its pages are mapped at the start.
+        checksum: its rmap_items exist at the start, with an up-to-date oldchecksum.
+    """
+
+    pages: int
+    contents: tuple[int | None, ...]
+    mergeable: bool = False
+    node: int | None = None
+    block: int | None = None
+    locked: bool = False
+    pte: str = "rw"
+    checksum: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class ProcessSpec:
+    """An address space."""
+
+    name: str
+    vmas: tuple[VmaSpec, ...] = ()
+
+    @property
+    def nr_pages(self) -> int:
+        """Pages over all vmas."""
+        return sum(vma.pages for vma in self.vmas)
+
+
+@attrs.frozen(kw_only=True)
+class NotifierSpec:
+    """A memory notifier beside the one of KSM.
+
+    Attributes:
+        veto: refuses MEM_GOING_OFFLINE.
+        errno: name of the errno it refuses with, as ``EBUSY``; empty: NOTIFY_BAD.
+        lock: keeps a mutex of its own from GOING_OFFLINE to OFFLINE or CANCEL_OFFLINE.
+    """
+
+    name: str
+    priority: int = 0
+    veto: bool = False
+    errno: str = ""
+    lock: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Op:
+    """One operation of a program.
+
+    Attributes:
+        op: key of `OPS`.
+        args: every argument of the operation, defaults filled in; lists are tuples.
+        repeat: how often, one after the other.
+        expect: answer of the system call: a number, an errno as ``-EBUSY``, or a tuple of statuses.
+        line: where it is in the TOML source, counted from 1.
+    """
+
+    op: str
+    args: Mapping[str, Any] = attrs.field(factory=FrozenMap)
+    repeat: int = 1
+    expect: int | str | tuple[int | str, ...] | None = None
+    line: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class ActorSpec:
+    """One thread of execution.
+
+    Attributes:
+        kind: name of an actor kind, e.g. ``user_task``.
+        process: whose address space it runs in.
+        cpu: None means one of its own.
+        repeat: how often the program runs.
+    """
+
+    name: str
+    kind: str
+    process: str | None = None
+    cpu: int | None = None
+    program: tuple[Op, ...] = ()
+    repeat: int = 1
+
+
+@attrs.frozen(kw_only=True)
+class EndSpec:
+    """What is expected at quiescence.
+
+    Attributes:
+        counters: counter of KSM -> value.
+        contents: page as ``A:0`` -> token.
+    """
+
+    counters: Mapping[str, int] = attrs.field(factory=_no_numbers)
+    contents: Mapping[str, int] = attrs.field(factory=_no_numbers)
+
+
+@attrs.frozen(kw_only=True)
+class Scenario:
+    """A whole scenario.
+
+    Attributes:
+        faults: fault choices that are allowed, of `FAULTS`.
+        text: the TOML source.
+        source: file name, or name of a built-in scenario.
+    """
+
+    format: int
+    name: str
+    description: str
+    machine: MachineSpec
+    ksm: KsmSpec
+    processes: tuple[ProcessSpec, ...]
+    notifiers: tuple[NotifierSpec, ...]
+    actors: tuple[ActorSpec, ...]
+    faults: tuple[str, ...]
+    end: EndSpec
+    text: str
+    source: str
+
+
+class ArgType(Enum):
+    """What an argument of an operation may be; the value says it to the user."""
+
+    PAGE = "the number of a page of the process, from 0"
+    PAGES = "a list of page numbers of the process"
+    COUNT = "a number of pages, at least 1"
+    VALUE = "a content token, 0 to 2147483647"
+    HALF = "0 or 1"
+    NODE = "the number of a node"
+    NODES = "a list of node numbers"
+    BLOCK = "the number of a memory block"
+    ADVICE = "'MERGEABLE' or 'UNMERGEABLE'"
+    MBIND_FLAGS = "a list of 'STRICT', 'MOVE', 'MOVE_ALL'"
+    MOVE_FLAGS = "a list of 'MOVE', 'MOVE_ALL'"
+
+
+REQUIRED: Final[Any] = object()
+"""Default of an argument that has none."""
+
+
+class Argument(NamedTuple):
+    """An argument of an operation: its type, and its default or `REQUIRED`."""
+
+    type: ArgType
+    default: Any = REQUIRED
+
+
+class OpSpec(NamedTuple):
+    """An operation: what it does, its arguments, and what calls it.
+
+    `in_process`: it acts on the actor's address space. `answers`: it is a call with an answer, so
+    that `expect` applies.
+    """
+
+    description: str
+    arguments: Mapping[str, Argument]
+    in_process: bool = True
+    answers: bool = True
+
+
+_PAGE = Argument(ArgType.PAGE)
+_COUNT = Argument(ArgType.COUNT, 1)
+_BLOCK: Final[Mapping[str, Argument]] = FrozenMap({"block": Argument(ArgType.BLOCK)})
+
+OPS: Final[Mapping[str, OpSpec]] = FrozenMap(
+    {
+        "load": OpSpec(
+            "read one half of a page",
+            FrozenMap({"page": _PAGE, "half": Argument(ArgType.HALF, 0)}),
+            answers=False,
+        ),
+        "store": OpSpec(
+            "write one half of a page, or both",
+            FrozenMap(
+                {
+                    "page": _PAGE,
+                    "value": Argument(ArgType.VALUE),
+                    "half": Argument(ArgType.HALF, None),
+                }
+            ),
+            answers=False,
+        ),
+        "madvise": OpSpec(
+            "allow or forbid the merging of a range",
+            FrozenMap({"page": _PAGE, "pages": _COUNT, "advice": Argument(ArgType.ADVICE)}),
+        ),
+        "mbind": OpSpec(
+            "bind a range to nodes, moving its pages",
+            FrozenMap(
+                {
+                    "page": _PAGE,
+                    "pages": _COUNT,
+                    "nodes": Argument(ArgType.NODES),
+                    "flags": Argument(ArgType.MBIND_FLAGS, ("MOVE",)),
+                }
+            ),
+        ),
+        "move_pages": OpSpec(
+            "move single pages to a node",
+            FrozenMap(
+                {
+                    "pages": Argument(ArgType.PAGES),
+                    "node": Argument(ArgType.NODE),
+                    "flags": Argument(ArgType.MOVE_FLAGS, ("MOVE",)),
+                }
+            ),
+        ),
+        "query_pages": OpSpec(
+            "ask move_pages where pages are", FrozenMap({"pages": Argument(ArgType.PAGES)})
+        ),
+        "munmap": OpSpec("unmap a range", FrozenMap({"page": _PAGE, "pages": _COUNT})),
+        "exit": OpSpec("end the process", FrozenMap(), answers=False),
+        "offline": OpSpec("take a memory block offline", _BLOCK, in_process=False),
+        "online": OpSpec("bring a memory block online", _BLOCK, in_process=False),
+        "remove_section": OpSpec(
+            "remove the memory map of an offline block", _BLOCK, in_process=False
+        ),
+    }
+)
+"""Operation -> what it does and takes."""

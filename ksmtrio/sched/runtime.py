@@ -1,0 +1,454 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The baton: exactly one actor runs between two choices.
+
+Owns the enabled set, the choice log, virtual time, deadlock and hang detection and the end of an
+execution. The decision who runs next is taken inside the yielding actor; when it goes on itself,
+nothing is handed over. May not know trio (see `host_trio.py`) nor the kernel model. Tests:
+`tests/unit/test_runtime.py`, `tests/determinism/`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from ksmtrio.errors import EmulatorError, KernelBug, ReplayDiverged
+from ksmtrio.sched.actor_state import ActorState, State
+from ksmtrio.sched.choices import Choices
+from ksmtrio.sched.clock import Clock
+
+if TYPE_CHECKING:
+    from ksmtrio.sched.cell import Death
+    from ksmtrio.sched.strategies.base import Strategy
+
+POINTS_MAX_DEFAULT = 20_000
+
+
+class Holdable(Protocol):
+    """A lock as the runtime sees it."""
+
+    @property
+    def name(self) -> str:
+        """Kernel name, as shown in traces."""
+        ...
+
+    def holders(self) -> Sequence[ActorState]:
+        """Who must let go before a waiter can proceed."""
+        ...
+
+
+class RecorderHook(Protocol):
+    """What a recorder is told; absent in stress runs."""
+
+    def operation(self, at: str, event: str, target: Any, value: Any) -> None:
+        """A cell or lock operation was done."""
+
+    def tracepoint(self, at: str, event: str, fields: dict[str, Any]) -> None:
+        """A kernel tracepoint was passed."""
+
+    def choice(self, stream: str, at: str, index: int, of: int, what: str) -> None:
+        """A choice among `of` alternatives was taken."""
+
+
+class Host(Protocol):
+    """How batons move; see `host_trio.TrioHost`."""
+
+    async def switch(self, to: ActorState | None) -> None:
+        """Hand over and park."""
+
+    def pass_on(self, to: ActorState | None) -> None:
+        """Hand over for good."""
+
+    async def run(
+        self,
+        actors: Sequence[ActorState],
+        bodies: Sequence[Callable[[], Awaitable[None]]],
+        first: Callable[[], ActorState],
+    ) -> None:
+        """Run an execution to its end."""
+
+
+class Notice(Protocol):
+    """Listener for what the machine itself complains about (a splat, a BUG, a hang)."""
+
+    def __call__(self, kind: str, target: Any, at: str, message: str, other: Death | None) -> None:
+        """`kind` is the word of the finding; `other` the conflicting access, if there was one."""
+
+
+class EndOfExecution(BaseException):
+    """Unwinds the current actor once the execution is over; never leaves the runtime."""
+
+
+class Runtime:
+    """One execution's scheduler.
+
+    Args:
+        strategy: takes every choice.
+        host: moves the baton.
+        points_max: step bound; reaching it is a finding of the progress oracle.
+        recorder: gets every event; None in stress runs.
+        faults: names of the fault choices that the scenario allows.
+
+    Attributes:
+        current: holder of the baton; None before the start, after the end and in set-up.
+        points: schedule points passed so far.
+        marks: label -> callbacks told when the operation there is executed.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        host: Host,
+        *,
+        points_max: int = POINTS_MAX_DEFAULT,
+        recorder: RecorderHook | None = None,
+        faults: frozenset[str] = frozenset(),
+    ) -> None:
+        self.strategy = strategy
+        self.host = host
+        self.points_max = points_max
+        self.recorder = recorder
+        self.allowed_faults = faults
+        self.clock = Clock()
+        self.choices = Choices()
+        self.actors: list[ActorState] = []
+        self.enabled: list[ActorState] = []
+        self.current: ActorState | None = None
+        self.points = 0
+        self.over = False
+        self.stop_reason = ""
+        self.error: BaseException | None = None
+        self.listeners: list[Notice] = []
+        self.marks: dict[str, list[Callable[[ActorState, str], None]]] = {}
+        self._epoch = 0
+        self._created: dict[str, int] = {}
+
+    # -- naming and epochs ---------------------------------------------------------------------
+
+    def creation_name(self, class_: str) -> str:
+        """Return the creation path of a new object: actor, class, count for that actor."""
+        actor = self.current
+        counts = self._created if actor is None else actor.created
+        number = counts.get(class_, 0) + 1
+        counts[class_] = number
+        return f"{'start' if actor is None else actor.name}/{class_}#{number}"
+
+    def next_epoch(self) -> int:
+        """Advance the order of deaths and RCU sections; local to the execution."""
+        self._epoch += 1
+        return self._epoch
+
+    @property
+    def me(self) -> ActorState:
+        """The current actor.
+
+        Raises:
+            EmulatorError: there is none; an operation ran outside the execution.
+        """
+        if self.current is None:
+            raise EmulatorError("an awaited operation ran while no actor held the baton")
+        return self.current
+
+    # -- schedule points -----------------------------------------------------------------------
+
+    async def point(self, at: str, op: str, target: Any) -> None:
+        """Announce an operation, let the strategy hand the baton over, return when it may run.
+
+        Args:
+            at: label of the point.
+            op: kind of operation, e.g. ``read``.
+            target: the cell or lock; its owner must be alive.
+        """
+        me = self.current
+        if me is None:
+            raise EmulatorError(f"operation at {at} outside the execution")
+        me.at = at
+        me.op = op
+        me.obj = target
+        self.points += 1
+        if self.points > self.points_max:
+            self._step_bound(at)
+        enabled = self.enabled
+        if len(enabled) > 1:
+            to = self._pick(at)
+            if to is not me:
+                self.current = to
+                await self.host.switch(to)
+        if target is not None and target.owner.dead is not None:
+            self.dead_access(at, target.owner, target.field)
+        if at in self.marks:
+            for told in self.marks[at]:
+                told(me, at)
+
+    def touch(self, at: str, target: Any) -> None:
+        """Check an access that belongs to the step just announced."""
+        if target.owner.dead is not None:
+            self.dead_access(at, target.owner, target.field)
+
+    def _pick(self, at: str) -> ActorState:
+        enabled = self.enabled
+        index = self.strategy.pick(enabled, self.current)
+        if not 0 <= index < len(enabled):
+            raise ReplayDiverged(
+                f"schedule choice {len(self.choices.schedule)} is {index}, but only "
+                f"{len(enabled)} actors are enabled at {at}"
+            )
+        self.choices.schedule.append(index)
+        to = enabled[index]
+        if self.recorder is not None:
+            self.recorder.choice("schedule", at, index, len(enabled), to.name)
+        if to.state is State.SLEEPING:
+            to.state = State.RUNNABLE
+        return to
+
+    async def cond_resched(self, at: str) -> None:
+        """A voluntary preemption point with no other effect."""
+        self.might_sleep(at)
+        await self.point(at, "resched", None)
+
+    async def yield_(self, at: str) -> None:
+        """Give way: costs one jiffy and demotes the actor in priority strategies."""
+        self.might_sleep(at)
+        self.clock.tick()
+        self.strategy.demote(self.me)
+        await self.point(at, "yield", None)
+
+    async def sleep(self, at: str) -> None:
+        """Sleep for a while; may be woken at any later point, at the latest when nobody can run."""
+        self.might_sleep(at)
+        self.clock.tick()
+        me = self.me
+        self.strategy.demote(me)
+        me.state = State.SLEEPING
+        await self.point(at, "sleep", None)
+        me.state = State.RUNNABLE
+
+    def choose(self, n: int, at: str) -> int:
+        """Take a data choice: an index below `n`, 0 being the ordinary outcome."""
+        if n == 1:
+            return 0
+        index = self.strategy.choose("data", n)
+        if not 0 <= index < n:
+            raise ReplayDiverged(f"data choice {len(self.choices.data)} is {index} of {n} at {at}")
+        self.choices.data.append(index)
+        if self.recorder is not None:
+            self.recorder.choice("data", at, index, n, "")
+        return index
+
+    def fault(self, name: str, at: str) -> bool:
+        """Return whether the named fault happens here; never, unless the scenario allows it."""
+        if name not in self.allowed_faults:
+            return False
+        index = self.strategy.choose("faults", 2)
+        if index not in (0, 1):
+            raise ReplayDiverged(f"fault choice {len(self.choices.faults)} is {index} of 2 at {at}")
+        self.choices.faults.append(index)
+        if self.recorder is not None:
+            self.recorder.choice("faults", at, index, 2, name)
+        return bool(index)
+
+    # -- blocking ------------------------------------------------------------------------------
+
+    async def block(self, on: Any, at: str) -> None:
+        """Park the current actor until someone calls `wake` for it; it is not enabled meanwhile."""
+        me = self.me
+        me.state = State.BLOCKED
+        me.waiting_on = on
+        self.enabled.remove(me)
+        to = self._dispatch(at)
+        self.current = to
+        await self.host.switch(to)
+        me.waiting_on = None
+
+    def wake(self, actor: ActorState) -> None:
+        """Make a blocked actor enabled again; it runs when the strategy picks it."""
+        actor.state = State.RUNNABLE
+        index = bisect_left(self.enabled, actor.index, key=lambda a: a.index)
+        self.enabled.insert(index, actor)
+
+    def wake_once(self, actor: ActorState) -> None:
+        """Wake a queued waiter unless an earlier wake-up is still on its way."""
+        if actor.state is State.BLOCKED:
+            self.wake(actor)
+
+    def _dispatch(self, at: str) -> ActorState | None:
+        """Return who runs next when the current actor cannot; None ends the execution."""
+        enabled = self.enabled
+        if not enabled:
+            stuck = [a for a in self.actors if a.state is State.BLOCKED and not a.idle]
+            if stuck:
+                self._hung(stuck, at)
+            self._finish("done")
+            return None
+        if len(enabled) > 1:
+            return self._pick(at)
+        to = enabled[0]
+        if to.state is State.SLEEPING:
+            to.state = State.RUNNABLE
+        return to
+
+    def _hung(self, stuck: list[ActorState], at: str) -> None:
+        """Tell deadlock (a cycle of locks) from a hang (a lost wake-up or a lock kept for ever)."""
+        cycle = self._wait_cycle(stuck)
+        names = cycle or stuck
+        text = "; ".join(f"{a.name} waits for {a.waiting_on.name} at {a.at}" for a in names)
+        try:
+            kind = "deadlock" if cycle else "hung-task"
+            self.notice(kind, names[0].waiting_on, names[0].at, text)
+        except EndOfExecution:
+            pass
+
+    @staticmethod
+    def _wait_cycle(stuck: list[ActorState]) -> list[ActorState]:
+        """Return the first cycle of the wait-for graph; a lock may have several holders."""
+
+        def ahead(actor: ActorState) -> Iterator[ActorState]:
+            lock = actor.waiting_on
+            blockers = lock.holders() if hasattr(lock, "holders") else ()
+            return (a for a in blockers if a.state is State.BLOCKED and not a.idle)
+
+        done: set[int] = set()
+        for start in stuck:
+            path, branches = [start], [ahead(start)]
+            while path:
+                to = next(branches[-1], None)
+                if to is None:
+                    done.add(path.pop().index)
+                    branches.pop()
+                elif to in path:
+                    return path[path.index(to) :]
+                elif to.index not in done:
+                    path.append(to)
+                    branches.append(ahead(to))
+        return []
+
+    def might_sleep(self, at: str) -> None:
+        """Complain when the current actor is in atomic context (spinlock or RCU held)."""
+        me = self.me
+        if me.preempt_count or me.rcu_depth:
+            self.notice(
+                "sleeping-in-atomic",
+                me.held[-1] if me.held else None,
+                at,
+                f"{me.name} may sleep with {', '.join(h.name for h in me.held) or 'RCU'} held",
+            )
+
+    # -- complaints of the machine -------------------------------------------------------------
+
+    def notice(
+        self, kind: str, target: Any, at: str, message: str, other: Death | None = None
+    ) -> None:
+        """Tell the oracles; one of them may end the execution."""
+        for listener in self.listeners:
+            listener(kind, target, at, message, other)
+
+    def dead_access(self, at: str, target: Any, field: str) -> None:
+        """Report a touch of freed or removed memory, unless RCU keeps the object's type stable."""
+        death: Death = target.dead
+        me = self.me
+        if getattr(target, "type_stable", False) and me.rcu_depth and me.rcu_epoch < death.epoch:
+            return
+        kind = "use-after-free" if death.kind == "freed" else "use-after-offline"
+        self.notice(kind, target, at, f"{me.name} touches {target.name}.{field}", other=death)
+
+    def end(self, reason: str) -> NoReturn:
+        """End the execution now; called by an oracle at a corrupting finding."""
+        self._finish(reason)
+        raise EndOfExecution
+
+    def _step_bound(self, at: str) -> None:
+        self.notice("step-bound", None, at, f"no end within {self.points_max} points")
+        self.end("step bound")
+
+    def _finish(self, reason: str) -> None:
+        if not self.over:
+            self.over = True
+            self.stop_reason = reason
+
+    # -- life of an execution ------------------------------------------------------------------
+
+    def add_actor(self, name: str, *, cpu: int, background: bool = False) -> ActorState:
+        """Create an actor; creation order is the order of choices."""
+        actor = ActorState(len(self.actors), name, cpu, background)
+        self.actors.append(actor)
+        self.enabled.append(actor)
+        return actor
+
+    async def run(self, bodies: Sequence[Callable[[], Awaitable[None]]]) -> None:
+        """Run all actors to the end of the execution.
+
+        Args:
+            bodies: one per actor, in creation order.
+
+        Raises:
+            EmulatorError: a body failed with an error that is not the emulated kernel's.
+            ReplayDiverged: a recorded choice does not fit.
+        """
+        if not self.actors:
+            return
+        wrapped = [self._wrap(a, b) for a, b in zip(self.actors, bodies, strict=True)]
+        try:
+            await self.host.run(self.actors, wrapped, self._first)
+        finally:
+            self.current = None
+        if self.error is not None:
+            if isinstance(self.error, ReplayDiverged | EmulatorError):
+                raise self.error
+            raise EmulatorError(f"{type(self.error).__name__}: {self.error}") from self.error
+
+    def _first(self) -> ActorState:
+        try:
+            self.current = self._pick("start") if len(self.enabled) > 1 else self.enabled[0]
+        except Exception as error:  # a fault of ours: kept, and raised by run()
+            self._fail(error)
+            self.current = self.enabled[0]
+        return self.current
+
+    def _wrap(
+        self, actor: ActorState, body: Callable[[], Awaitable[None]]
+    ) -> Callable[[], Awaitable[None]]:
+        async def main() -> None:
+            try:
+                try:
+                    if not self.over:
+                        await body()
+                        self._check_exit(actor)
+                except KernelBug as bug:
+                    self._report_bug(bug)
+            except EndOfExecution:
+                pass
+            except Exception as error:  # a fault of ours: kept, and raised by run()
+                self._fail(error)
+            actor.state = State.FINISHED
+            if actor in self.enabled:
+                self.enabled.remove(actor)
+            self.host.pass_on(self._successor(actor))
+
+        return main
+
+    def _successor(self, actor: ActorState) -> ActorState | None:
+        to: ActorState | None = None
+        if not self.over:
+            try:
+                to = self._dispatch(f"{actor.name}.exit")
+            except Exception as error:  # of a strategy or a listener: kept, and raised by run()
+                self._fail(error)
+        self.current = to
+        return to
+
+    def _fail(self, error: Exception) -> None:
+        self.error = error
+        self._finish("error")
+
+    def _check_exit(self, actor: ActorState) -> None:
+        if actor.held:
+            names = ", ".join(h.name for h in actor.held)
+            self.notice("held-at-exit", actor.held[0], actor.at, f"{actor.name} ends with {names} held")
+
+    def _report_bug(self, bug: KernelBug) -> None:
+        try:
+            self.notice(bug.kind, None, bug.at, str(bug))
+        except EndOfExecution:
+            pass
+        self._finish("kernel bug")

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Writes traces as JSON Lines through a structlog pipeline of its own, plain or gzipped.
+
+The pipeline belongs to one writer: nothing configures structlog globally, stamps wall time or
+looks up call sites. Equal records give equal files, compressed or not. Tests:
+`tests/unit/test_trace_writer.py`.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import MutableMapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Final, Self, cast
+
+import structlog
+
+from ksmtrio.errors import BadInput
+from ksmtrio.trace.format import BodyRecord, Footer, Header, Record, encode
+
+_COMPRESSION_LEVEL: Final = 6
+
+
+class _Sink:
+    """A binary file whose flush does nothing: the logger flushes a line at a time, gzip must not."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.write = file.write
+
+    def flush(self) -> None:
+        """Leave it to the end of the trace."""
+
+
+def _as_line(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> bytes:
+    """Last processor: the canonical JSON of the record, made once and shared with the digest."""
+    line: bytes | None = event.get("line")
+    record: Record = event["record"]
+    return encode(record) if line is None else line
+
+
+class TraceWriter:
+    """Writes one trace; use as a context manager.
+
+    Args:
+        path: ``.jsonl`` or ``.jsonl.gz``.
+
+    Raises:
+        BadInput: another suffix, or the file cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        check_trace_suffix(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._raw = path.open("wb")
+        except OSError as error:
+            raise BadInput(f"{path}: cannot be written: {error.strerror}") from error
+        self._file: BinaryIO = self._raw
+        if path.name.endswith(".gz"):
+            packed = gzip.GzipFile(
+                filename="", mode="wb", compresslevel=_COMPRESSION_LEVEL, fileobj=self._raw, mtime=0
+            )
+            self._file = cast("BinaryIO", packed)
+        self._log = structlog.wrap_logger(
+            structlog.BytesLogger(cast("BinaryIO", _Sink(self._file))),
+            processors=[_as_line],
+            wrapper_class=structlog.BoundLogger,
+            context_class=dict,
+            cache_logger_on_first_use=True,
+        ).bind()
+
+    def header(self, header: Header) -> None:
+        """Write the first record."""
+        self._log.info("header", record=header)
+
+    def body(self, record: BodyRecord, line: bytes) -> None:
+        """Write an event, choice or finding; a sink of the recorder."""
+        self._log.info("body", record=record, line=line)
+
+    def footer(self, footer: Footer) -> None:
+        """Write the last record."""
+        self._log.info("footer", record=footer)
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._file is not self._raw:
+            self._file.close()
+        self._raw.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def check_trace_suffix(path: Path) -> None:
+    """Refuse a file name that no reader would take for a trace.
+
+    Raises:
+        BadInput: the suffix is neither ``.jsonl`` nor ``.jsonl.gz``.
+    """
+    if not path.name.endswith((".jsonl", ".jsonl.gz")):
+        raise BadInput(f"{path}: a trace ends in .jsonl or .jsonl.gz")

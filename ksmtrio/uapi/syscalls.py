@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One function per system call, in kernel argument order, returning 0 or raising SyscallError.
+
+migrate_pages, mmap, mlock, fork, mremap and swapoff come with the whole kernel. Tests:
+`tests/unit/test_syscalls.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from errno import EINVAL, ESRCH
+
+from ksmtrio.errors import SyscallError
+from ksmtrio.mm import fork, mmap
+from ksmtrio.mm.globals import Globals
+from ksmtrio.mm.ksm import MADV_MERGEABLE, MADV_UNMERGEABLE
+from ksmtrio.mm.madvise import sys_madvise
+from ksmtrio.mm.mempolicy import MPOL_MF_MOVE, MPOL_MF_MOVE_ALL, do_mbind
+from ksmtrio.mm.migrate_syscalls import do_pages_move, do_pages_stat
+from ksmtrio.mm.mm_types import MmStruct
+from ksmtrio.units import PAGE_SIZE, Nid, Vaddr
+
+
+def _check(ret: int) -> int:
+    if ret < 0:
+        raise SyscallError(-ret)
+    return ret
+
+
+def _alive(mm: MmStruct) -> None:
+    """A task whose address space is gone makes no system calls."""
+    if mm.mm_users.value == 0:
+        raise SyscallError(ESRCH)
+
+
+def _page_range(start: Vaddr, length: int) -> Vaddr:
+    """Check a byte range as madvise and munmap do; return its end, rounded up to pages."""
+    if start < 0 or start % PAGE_SIZE or length < 0:
+        raise SyscallError(EINVAL)
+    return start + ((length + PAGE_SIZE - 1) & -PAGE_SIZE)
+
+
+async def madvise(g: Globals, mm: MmStruct, start: Vaddr, length: int, advice: int) -> int:
+    """madvise(2), MADV_MERGEABLE and MADV_UNMERGEABLE. `start` and `length` in bytes."""
+    _alive(mm)
+    end = _page_range(start, length)
+    if advice not in (MADV_MERGEABLE, MADV_UNMERGEABLE):
+        raise SyscallError(EINVAL)
+    if end == start:
+        return 0
+    return _check(await sys_madvise(g, mm, start, end, advice=advice))
+
+
+async def munmap(g: Globals, mm: MmStruct, start: Vaddr, length: int) -> int:
+    """munmap(2). `start` and `length` in bytes."""
+    _alive(mm)
+    end = _page_range(start, length)
+    if end == start:
+        raise SyscallError(EINVAL)
+    return _check(await mmap.do_munmap(g, mm, start, end))
+
+
+async def mbind(
+    g: Globals, mm: MmStruct, start: Vaddr, length: int, nodes: Collection[Nid], flags: int
+) -> int:
+    """mbind(2) with MPOL_BIND."""
+    _alive(mm)
+    return _check(await do_mbind(g, mm, start, length, nodes, flags))
+
+
+async def move_pages(
+    g: Globals, mm: MmStruct, pages: Sequence[Vaddr], nodes: Sequence[Nid] | None, flags: int
+) -> list[int]:
+    """move_pages(2); without nodes it only queries. Returns the statuses, one a page."""
+    _alive(mm)
+    if flags & ~(MPOL_MF_MOVE | MPOL_MF_MOVE_ALL) or (
+        nodes is not None and len(nodes) != len(pages)
+    ):
+        raise SyscallError(EINVAL)
+    if nodes is None:
+        return await do_pages_stat(g, mm, pages)
+    entries = list(zip(pages, nodes, strict=True))
+    migrate_all = bool(flags & MPOL_MF_MOVE_ALL)
+    err, status = await do_pages_move(g, mm, entries, migrate_all=migrate_all)
+    _check(err)
+    return status
+
+
+async def exit_(g: Globals, mm: MmStruct) -> None:
+    """exit(2): the task drops its address space."""
+    _alive(mm)
+    await fork.mmput(g, mm)

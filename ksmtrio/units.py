@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Names for the integers that kernel code mixes up: frame numbers, nodes, addresses.
+
+Owns the page size and the conversions between addresses and page numbers. Tests: `tests/unit/test_units.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+Pfn: TypeAlias = int
+Nid: TypeAlias = int
+Vaddr: TypeAlias = int
+Vpn: TypeAlias = int
+
+PAGE_SHIFT: Final = 12
+PAGE_SIZE: Final = 1 << PAGE_SHIFT
+PAGES_PER_PTE_TABLE: Final = 512
+HALVES_PER_PAGE: Final = 2
+"""Page content is modelled as two words, half a page each, so that a copy can tear."""
+
+
+def page_align_down(address: Vaddr) -> Vaddr:
+    """Return the start of the page that holds `address`, in bytes."""
+    return address & ~(PAGE_SIZE - 1)
+
+
+def vpn_of(address: Vaddr) -> Vpn:
+    """Return the virtual page number of `address`."""
+    return address >> PAGE_SHIFT

@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The page state oracle keeps the ledgers of struct page and recounts at rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from ksmtrio.mm.ksm_types import StableNode
+from ksmtrio.mm.mm_types import KSM_NULL, PTE_NONE, Pte
+from ksmtrio.mm.mmzone import LRU_ACTIVE_ANON, LRU_INACTIVE_ANON, MIGRATE_MOVABLE
+from ksmtrio.mm.page_flags import PG_LOCKED, PG_LRU, PG_RESERVED, PG_WRITEBACK
+from ksmtrio.oracles.base import Finding
+from ksmtrio.oracles.page_state import PageStateOracle
+from ksmtrio.units import PAGE_SHIFT
+from tests.unit.oracle_world import BASE, MERGED, World
+
+HERE = BASE << PAGE_SHIFT
+SHARED = MERGED << PAGE_SHIFT
+
+
+def world_of() -> World:
+    world = World([PageStateOracle()])
+    world.attach()
+    return world
+
+
+def run(world: World, *steps: Callable[[], object]) -> list[Finding]:
+    """Run one actor that awaits each step in order."""
+
+    async def body():
+        for step in steps:
+            await step()
+
+    return world.run(task=body)
+
+
+def test_sound_machine_is_silent_at_rest():
+    assert world_of().rest() == []
+
+
+def test_bad_page_ends_the_run():
+    world = world_of()
+
+    async def body():
+        await world.rt.cond_resched("put_page.5")
+        world.rt.notice(
+            "bad-page", world.g.pages[0], "put_page.5", "BUG: Bad page state, pfn 0 freed"
+        )
+
+    (finding,) = world.run(task=body)
+    assert finding.signature == "page_state:bad-page@put_page.5"
+    assert finding.message == "BUG: Bad page state, pfn 0 freed"
+    assert finding.corrupting
+
+
+# -- the orders in which sound code changes counts and ptes -------------------------------------
+
+
+def test_sound_orders_are_silent():
+    """Anonymous fault, replacement by a KSM page, unmapping and restoring in migration, zap."""
+    world = world_of()
+    pages, a = world.g.pages, world.a
+    new, ksm = pages[2], pages[1]
+    cell = a.pte(HERE + (1 << PAGE_SHIFT))
+    anon_vma = a._vmas[0].anon_vma.value
+    assert anon_vma is not None
+    world.use(2)
+    assert not run(
+        world,
+        lambda: new.count.write("alloc_page.3", 1),
+        lambda: new.mapcount.inc("do_anonymous_page.6"),
+        lambda: new.mapping.write("do_anonymous_page.6", anon_vma.word),
+        lambda: cell.write("do_anonymous_page.7", Pte("present", 2, write=True)),
+        lambda: cell.write("write_protect_page.7", Pte("present", 2)),
+        # replace_page.3
+        lambda: ksm.count.inc("replace_page.3a"),
+        lambda: ksm.mapcount.inc("replace_page.3b"),
+        lambda: cell.write("replace_page.3c", PTE_NONE),
+        lambda: cell.write("replace_page.3d", Pte("present", 1)),
+        lambda: new.mapcount.dec("replace_page.3e"),
+        lambda: new.count.dec("replace_page.3f"),
+        # try_to_unmap_one.4, remove_migration_pte.4, of a locked page
+        lambda: ksm.page_lock.lock("unmap_and_move.4"),
+        lambda: cell.write("try_to_unmap_one.4a", PTE_NONE),
+        lambda: cell.write("try_to_unmap_one.4d", Pte("migration", 1)),
+        lambda: ksm.mapcount.dec("try_to_unmap_one.4e"),
+        lambda: ksm.count.dec("try_to_unmap_one.4f"),
+        lambda: ksm.count.inc("remove_migration_pte.4a"),
+        lambda: cell.write("remove_migration_pte.4c", Pte("present", 1)),
+        lambda: ksm.mapcount.inc("remove_migration_pte.4d"),
+        lambda: ksm.page_lock.unlock("unmap_and_move.17"),
+        # zap_pte_range
+        lambda: cell.write("zap_pte_range.1", PTE_NONE),
+        lambda: ksm.mapcount.dec("zap_pte_range.2"),
+        lambda: ksm.count.dec("zap_pte_range.6"),
+        lambda: new.mapping.write("put_page.4", None),
+    )
+
+
+# -- while actors run --------------------------------------------------------------------------
+
+
+def test_count_below_ptes_is_reported():
+    world = world_of()
+    (finding,) = run(world, lambda: world.g.pages[1].count.dec("put_page.1"))
+    assert finding.signature == "page_state:refcount-below-ptes@put_page.1"
+    assert finding.message == ("BUG: page(pfn=1) in put_page.1: _count 1 is too low, 2 ptes map it")
+    assert finding.corrupting
+
+
+def test_mapping_a_free_page_is_reported():
+    world = world_of()
+    cell = world.a.pte(HERE + (1 << PAGE_SHIFT))
+    (finding,) = run(world, lambda: cell.write("replace_page.3d", Pte("present", 3)))
+    assert finding.kind == "refcount-below-ptes"
+
+
+def test_negative_count_is_reported():
+    world = world_of()
+    (finding,) = run(world, lambda: world.g.pages[3].count.dec("put_page.1"))
+    assert finding.signature == "page_state:refcount-underflow@put_page.1"
+
+
+def test_last_writer_of_the_count_is_the_conflicting_access_of_a_mapper():
+    world = world_of()
+    page = world.g.pages[0]
+    cell = world.b.pte(HERE)
+
+    async def dropper():
+        await page.count.inc("get_page.1")
+        await page.count.dec("put_page.1")
+
+    async def mapper():
+        await cell.write("replace_page.3d", Pte("present", 0))
+
+    (finding,) = world.run(dropper=dropper, mapper=mapper)
+    assert finding.signature == "page_state:refcount-below-ptes@replace_page.3d<-put_page.1"
+    assert finding.actors == ("mapper", "dropper")
+
+
+def test_mapcount_underflow_is_reported():
+    world = world_of()
+    (finding,) = run(world, lambda: world.g.pages[3].mapcount.dec("page_remove_rmap.1"))
+    assert finding.signature == "page_state:mapcount-underflow@page_remove_rmap.1"
+
+
+def test_mapped_page_that_loses_its_mapping_is_reported():
+    world = world_of()
+    (finding,) = run(world, lambda: world.g.pages[1].mapping.write("migrate_page_copy.7", None))
+    assert finding.signature == "page_state:mapped-page-lost-mapping@migrate_page_copy.7"
+    assert "loses its mapping ksm:start/stable_node#1" in finding.message
+
+
+def test_ksm_page_that_becomes_writable_is_reported():
+    world = world_of()
+    cell = world.a.pte(SHARED)
+    (finding,) = run(world, lambda: cell.write("do_wp_page.1.3", Pte("present", 1, write=True)))
+    assert finding.signature == "page_state:writable-ksm-page@do_wp_page.1.3"
+
+
+def test_writable_page_that_becomes_ksm_is_reported():
+    world = world_of()
+    page = world.g.pages[0]
+    (finding,) = run(world, lambda: page.mapping.write("try_to_merge_one_page.6", KSM_NULL))
+    assert finding.signature == "page_state:writable-ksm-page@try_to_merge_one_page.6"
+
+
+def test_unlock_with_migration_entries_left_is_noted_and_the_run_goes_on():
+    world = world_of()
+    page, cell = world.g.pages[1], world.a.pte(SHARED)
+    (finding,) = run(
+        world,
+        lambda: page.page_lock.lock("unmap_and_move.4"),
+        lambda: cell.write("try_to_unmap_one.4d", Pte("migration", 1)),
+        lambda: page.page_lock.unlock("unmap_and_move.17"),
+        lambda: world.rt.cond_resched("migrate_pages.2"),
+    )
+    assert finding.signature == "page_state:migration-entry-left@unmap_and_move.17"
+    assert not finding.corrupting
+
+
+# -- at rest -----------------------------------------------------------------------------------
+
+
+def leak(world: World) -> None:
+    world.g.pages[0].count.value += 1
+
+
+def leak_unmapped(world: World) -> None:
+    world.use(3).count.value = 1
+
+
+def too_few(world: World) -> None:
+    world.g.pages[1].count.value -= 1
+
+
+def mapcount_off(world: World) -> None:
+    world.g.pages[1].mapcount.value += 1
+
+
+def locked(world: World) -> None:
+    world.g.pages[0].flags.value |= PG_LOCKED
+
+
+def under_writeback(world: World) -> None:
+    world.g.pages[0].flags.value |= PG_WRITEBACK
+
+
+def entry_left(world: World) -> None:
+    world.b.pte(HERE).value = Pte("migration", 0)
+
+
+def isolated(world: World) -> None:
+    page = world.g.pages[0]
+    page.flags.value &= ~PG_LRU
+    world.g.zones[0]._lru_list[LRU_ACTIVE_ANON].remove(page)
+
+
+def on_two_lists(world: World) -> None:
+    world.g.zones[0]._lru_list[LRU_INACTIVE_ANON].append(world.g.pages[0])
+
+
+def lru_without_flag(world: World) -> None:
+    world.g.pages[0].flags.value &= ~PG_LRU
+
+
+def free_but_used(world: World) -> None:
+    world.g.zones[0]._free_list[MIGRATE_MOVABLE].append(world.g.pages[0])
+
+
+def lost(world: World) -> None:
+    world.g.zones[0]._free_list[MIGRATE_MOVABLE].remove(world.g.pages[3])
+
+
+def freed_twice(world: World) -> None:
+    world.g.per_cpu[0]._pcp.append(world.g.pages[3])
+
+
+def no_mapping(world: World) -> None:
+    world.g.pages[0].mapping.value = None
+
+
+def dead_node(world: World) -> None:
+    world.node.die("freed", "remove_node_from_stable_tree.3")
+
+
+def dead_anon_vma(world: World) -> None:
+    world.g.anon_vmas[0].die("freed", "anon_vma_unlink.1")
+
+
+def writable_ksm(world: World) -> None:
+    world.a.pte(SHARED).value = Pte("present", 1, write=True)
+
+
+def writable_shared(world: World) -> None:
+    page = world.g.pages[0]
+    world.map(world.b, BASE, page, write=False)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind"),
+    [
+        (leak, "refcount-leak"),
+        (leak_unmapped, "refcount-leak"),
+        (too_few, "refcount-mismatch"),
+        (mapcount_off, "mapcount-mismatch"),
+        (locked, "page-left-locked"),
+        (under_writeback, "page-left-locked"),
+        (entry_left, "migration-entry-left"),
+        (isolated, "mapped-page-not-on-lru"),
+        (on_two_lists, "lru-mismatch"),
+        (lru_without_flag, "lru-mismatch"),
+        (free_but_used, "free-page-in-use"),
+        (lost, "free-list-mismatch"),
+        (freed_twice, "free-list-mismatch"),
+        (no_mapping, "mapped-page-without-mapping"),
+        (dead_node, "dangling-mapping"),
+        (dead_anon_vma, "dangling-mapping"),
+        (writable_ksm, "writable-ksm-page"),
+        (writable_shared, "writable-shared-page"),
+    ],
+)
+def test_bad_state_at_rest_is_reported(spoil: Callable[[World], None], kind: str):
+    world = world_of()
+    spoil(world)
+    (finding,) = world.rest()
+    assert finding.kind == kind
+    assert finding.point == "quiescence"
+
+
+def test_dangling_mapping_names_the_place_of_the_free():
+    world = world_of()
+    dead_node(world)
+    (finding,) = world.rest()
+    assert finding.signature == (
+        "page_state:dangling-mapping@quiescence<-remove_node_from_stable_tree.3"
+    )
+
+
+def test_pagevec_entries_hold_a_reference():
+    world = world_of()
+    page = world.g.pages[0]
+    page.flags.value &= ~PG_LRU
+    world.g.zones[0]._lru_list[LRU_ACTIVE_ANON].remove(page)
+    world.g.per_cpu[0]._lru_add[LRU_ACTIVE_ANON].append(page)
+    page.count.value += 1
+    assert [finding.kind for finding in world.rest()] == ["mapped-page-not-on-lru"]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_references_of_the_start_state_may_stay_or_go(kept: bool):
+    world = World([PageStateOracle()])
+    page = world.g.pages[7]
+    world.g.zones[1]._free_list[MIGRATE_MOVABLE].remove(page)
+    page.flags.value = PG_RESERVED
+    page.count.value = 1
+    world.attach()
+    if not kept:
+        page.count.value = 0
+        page.flags.value = 0
+        world.g.per_cpu[0]._pcp.append(page)
+    assert world.rest() == []
+
+
+def test_ksm_page_without_node_is_not_blamed_here():
+    world = world_of()
+    world.g.pages[1].mapping.value = KSM_NULL
+    assert world.rest() == []
+
+
+def test_unknown_node_that_lives_is_not_blamed_here():
+    world = world_of()
+    world.g.pages[1].mapping.value = StableNode(world.rt, world.g.ksm, {}).word
+    assert world.rest() == []
+
+
+def test_frames_of_a_removed_section_are_not_judged():
+    world = world_of()
+    page = world.g.pages[7]
+    page.count.value = 5
+    page.die("removed", "remove_section.3")
+    assert world.rest() == []
+
+
+def test_zero_page_ptes_count_for_nothing():
+    world = world_of()
+    cell = world.a.pte(HERE + (1 << PAGE_SHIFT))
+    zero = Pte("present", -2, young=True, special=True)
+    assert run(world, lambda: cell.write("do_anonymous_page.zero.3", zero)) == []
+    assert world.rest() == []
