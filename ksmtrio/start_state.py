@@ -63,6 +63,9 @@ class StartState:
         processes = {spec.name: self._process(spec) for spec in self.scenario.processes}
         for merged in self.scenario.ksm.merged:
             self._merge(merged.pages, processes)
+        for spec in self.scenario.processes:
+            if spec.forked_from is not None:
+                self._fork(processes[spec.forked_from], processes[spec.name])
         self._register(processes)
         self._cursor(processes)
         return processes
@@ -99,6 +102,31 @@ class StartState:
                 page.flags.value = PG_BUDDY
                 zone._free_list[MIGRATE_MOVABLE].append(page)
 
+    def _fork(self, parent: MmStruct, child: MmStruct) -> None:
+        """Leave parent and child as fork(2) does: shared pages, read-only; no rmap_items copied."""
+        vmas = []
+        for vma in parent._vmas:
+            copy = Vma(
+                self.g.rt,
+                child,
+                vma._vm_start,
+                vma._vm_end,
+                flags=vma._vm_flags,
+                pgoff=vma._vm_pgoff,
+            )
+            anon_vma = vma.anon_vma.value
+            if anon_vma is not None:
+                copy.anon_vma.value = anon_vma
+                anon_vma._head.append(copy)
+            vmas.append(copy)
+        child._vmas = tuple(vmas)
+        for vpn, cell in parent.ptes.items():
+            cell.value = cell.value._replace(write=False)
+            child.pte(vpn << PAGE_SHIFT).value = cell.value._replace(young=False)
+            page = self.g.pages[cell.value.pfn]
+            page.count.value += 1
+            page.mapcount.value += 1
+
     def _take_frame(self, spec: VmaSpec, ref: PageRef) -> Page:
         """Take the lowest free frame of the vma's block or node."""
         g = self.g
@@ -123,6 +151,10 @@ class StartState:
         g.processes.append(mm)
         users = sum(actor.process == spec.name for actor in self.scenario.actors)
         mm.mm_users.value = max(users, 1)
+        if spec.forked_from is not None:
+            self.addresses[spec.name] = self.addresses[spec.forked_from]
+            self._items[spec.name] = []
+            return mm
         vpn, vmas = FIRST_VPN, []
         self.addresses[spec.name] = []
         self._items[spec.name] = []

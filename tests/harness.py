@@ -84,9 +84,7 @@ class World:
         self.bodies.append(body)
         return self.rt.add_actor(name, cpu=len(self.bodies) - 1, background=background)
 
-    def listen(
-        self, kind: str, target: Any, at: str, message: str, other: Death | None
-    ) -> None:
+    def listen(self, kind: str, target: Any, at: str, message: str, other: Death | None) -> None:
         """Keep a notice and end the execution when its kind is fatal."""
         self.splats.append(Splat(kind, target, at, message, other))
         if kind in self.fatal:
@@ -153,7 +151,7 @@ class Turns:
             self._begun = False
         return enabled.index(current) if current in enabled else 0
 
-    def choose(self, stream: str, n: int) -> int:
+    def choose(self, stream: str, n: int) -> int:  # noqa: ARG002
         """Return the ordinary outcome."""
         return 0
 
@@ -242,9 +240,11 @@ def every_schedule(build: Build, **options: Any) -> list[World]:
             taken = world.rt.choices.schedule
             assert taken[: len(prefix)] == prefix
             for place in range(len(prefix), len(taken)):
-                for other in range(strategy.alternatives[place]):
-                    if other != taken[place]:
-                        todo.append([*taken[:place], other])
+                todo.extend(
+                    [*taken[:place], other]
+                    for other in range(strategy.alternatives[place])
+                    if other != taken[place]
+                )
             worlds.append(world)
             assert len(worlds) <= EXECUTIONS_MAX, "the world is too large to enumerate"
         return worlds

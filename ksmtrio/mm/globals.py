@@ -14,7 +14,7 @@ from ksmtrio.mm.ksm_types import Ksm
 from ksmtrio.mm.mm_types import AnonVma, MmStruct, Page, Token, Watchers
 from ksmtrio.mm.mmzone import PerCpu, Section, Zone
 from ksmtrio.notifier import BlockingNotifierChain
-from ksmtrio.sched.cell import Cell, SharedObject
+from ksmtrio.sched.cell import SharedObject
 from ksmtrio.sched.runtime import Runtime
 from ksmtrio.units import Nid, Pfn, Vaddr
 
@@ -32,13 +32,6 @@ class UserAccessWatcher(Protocol):
         """The range was unmapped; later mappings start as zeroes."""
 
 
-class Block(Protocol):
-    """A memory block, as those who look at all of them see it (`base/memory.py`)."""
-
-    section: Section
-    state: Cell[str]
-
-
 class Globals(SharedObject):
     """Everything that is a global variable in the kernel.
 
@@ -46,7 +39,6 @@ class Globals(SharedObject):
         kernel: switches; asked exactly where the source differs.
         pages: pfn -> struct page, for all sections, removed ones included.
         sections: memory block number -> section.
-        memory_blocks: memory block number -> block; its state is ``offline`` once it is.
         per_cpu: CPU -> its lists.
         pagevecs: whether pages go through per-CPU pagevecs on their way to an LRU list.
         offline_timeout_jiffies: how long offline_pages tries.
@@ -70,7 +62,6 @@ class Globals(SharedObject):
         self.pages: dict[Pfn, Page] = {}
         self.zones: dict[Nid, Zone] = {}
         self.sections: list[Section] = []
-        self.memory_blocks: list[Block] = []
         self.per_cpu: list[PerCpu] = []
         self.ksm = Ksm(rt, self.pages)
         self.memory_chain = BlockingNotifierChain(rt, "memory_chain")

@@ -73,7 +73,7 @@ async def lru_add_drain(g: Globals, at: str, cpu: PerCpu | None = None) -> None:
 
 
 async def lru_add_drain_all(g: Globals, at: str) -> None:
-    """lru_add_drain_all(): have every CPU empty its pagevecs, and wait for it; sleeps."""
-    g.rt.might_sleep(at)
+    """lru_add_drain_all(): have every CPU empty its pagevecs, and sleep until they have."""
+    await g.rt.sleep(at)
     for cpu in g.per_cpu:
         await lru_add_drain(g, at, cpu)

@@ -85,7 +85,8 @@ class Findings:
         Args:
             oracle, kind, at, message: as in `Finding`.
             other: the conflicting access, when the machine knows it.
-            last: a cell whose last writer is the conflicting access, unless it is the current actor.
+            last: a cell whose last writer is the conflicting access, unless that is the current
+                actor.
             actors: further actors involved.
             corrupting: whether to end the execution.
         """
@@ -119,7 +120,7 @@ class Findings:
                 rt.recorder.tracepoint(
                     at, "finding", {"signature": finding.signature, "message": message}
                 )
-        if corrupting and me is not None:
+        if corrupting and me is not None and not rt.over:
             rt.end("finding")
 
 

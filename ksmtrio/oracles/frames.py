@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ksmtrio.base.memory import MEM_STATE_OFFLINE
 from ksmtrio.mm.page_flags import PG_BUDDY, PG_LOCKED, PG_LRU, PG_RESERVED, flag_names
 from ksmtrio.oracles.base import AT_REST, Findings
 from ksmtrio.oracles.notices import Heard, NoticeOracle, access_text, death_text
@@ -21,12 +22,12 @@ from ksmtrio.units import PAGE_SHIFT
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from ksmtrio.base.memory import MemoryBlock
     from ksmtrio.machine import Machine
     from ksmtrio.mm.globals import Globals
     from ksmtrio.mm.mm_types import Page, Watchers
     from ksmtrio.mm.mmzone import Section
 
-OFFLINE = "offline"
 _FORBIDDEN = PG_LRU | PG_BUDDY | PG_LOCKED
 
 Trouble = tuple[str, Cell[Any] | None]
@@ -41,6 +42,7 @@ class FramesOracle(NoticeOracle):
     kinds: ClassVar[Mapping[str, bool]] = {"use-after-offline": True}
 
     g: Globals
+    _blocks: list[MemoryBlock]
 
     def watchers(self) -> Watchers:
         """The states of memory blocks, and references taken on offlined frames."""
@@ -50,11 +52,12 @@ class FramesOracle(NoticeOracle):
         """Listen, and remember the machine."""
         super().attach(machine, findings)
         self.g = machine.g
+        self._blocks = machine.memory_blocks
 
     def quiescent(self) -> None:
         """Examine every offline block again."""
-        for block in self.g.memory_blocks:
-            if block.state.value == OFFLINE:
+        for block in self._blocks:
+            if block.state.value == MEM_STATE_OFFLINE:
                 self._examine(block.section, AT_REST)
 
     def text(self, heard: Heard) -> str:
@@ -64,7 +67,7 @@ class FramesOracle(NoticeOracle):
 
     def _on_state(self, cell: Cell[Any], _old: Any, new: Any, at: str) -> None:
         """The block's owner is the MemoryBlock."""
-        if new == OFFLINE:
+        if new == MEM_STATE_OFFLINE:
             block: Any = cell.owner
             self._examine(block.section, at)
 

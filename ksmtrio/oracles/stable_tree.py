@@ -12,15 +12,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ksmtrio.base.memory import MEM_STATE_OFFLINE
 from ksmtrio.mm.ksm_types import STABLE_FLAG, UNSTABLE_FLAG, RmapItem, StableNode
 from ksmtrio.mm.mm_types import VM_MERGEABLE, AnonVma, MappingWord, Page, Watchers
 from ksmtrio.oracles.base import AT_REST, Findings
-from ksmtrio.oracles.frames import OFFLINE
 from ksmtrio.units import PAGE_SHIFT, Pfn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ksmtrio.base.memory import MemoryBlock
     from ksmtrio.machine import Machine
     from ksmtrio.mm.globals import Globals
     from ksmtrio.mm.mmzone import Section
@@ -35,6 +36,7 @@ class StableTreeOracle:
 
     g: Globals
     findings: Findings
+    _blocks: list[MemoryBlock]
 
     def __init__(self) -> None:
         self._blamed: list[int] = []
@@ -46,12 +48,13 @@ class StableTreeOracle:
     def attach(self, machine: Machine, findings: Findings) -> None:
         """Remember the machine."""
         self.g = machine.g
+        self._blocks = machine.memory_blocks
         self.findings = findings
 
     def quiescent(self) -> None:
         """Judge the whole tree."""
-        for block in self.g.memory_blocks:
-            if block.state.value == OFFLINE:
+        for block in self._blocks:
+            if block.state.value == MEM_STATE_OFFLINE:
                 self._nodes_of(block.section, AT_REST)
         self._keys(AT_REST)
         self._keys_without_node()
@@ -64,7 +67,7 @@ class StableTreeOracle:
 
     def _on_state(self, cell: Cell[Any], _old: Any, new: Any, at: str) -> None:
         """The chain has run: no node may name the range. The block is the cell's owner."""
-        if new == OFFLINE:
+        if new == MEM_STATE_OFFLINE:
             block: Any = cell.owner
             self._nodes_of(block.section, at)
             if self.g.ksm.ksm_thread_mutex.free:

@@ -131,6 +131,10 @@ def _check_ksm(scenario: Scenario, pages: _Pages, place: Place) -> None:
         for index, ref in enumerate(merged.pages):
             spot = place.at("merged", number, "pages", index)
             vma, content = pages.find(ref, spot)
+            if pages.processes[ref.process].forked_from is not None:
+                raise spot.error(
+                    f"page {ref} belongs to a forked process", "name its parent's page; forks share"
+                )
             if not vma.mergeable:
                 raise spot.error(
                     f"page {ref} is merged but its area is not mergeable", "add mergeable = true"
@@ -161,6 +165,8 @@ def _check_frames(scenario: Scenario, place: Place) -> None:
     on_node: Counter[int] = Counter()
     for number, process in enumerate(scenario.processes):
         page = 0
+        if process.forked_from is not None:
+            continue
         for index, vma in enumerate(process.vmas):
             spot = place.at("process", number, "vma", index)
             refs = [PageRef(process.name, page + offset) for offset in range(vma.pages)]

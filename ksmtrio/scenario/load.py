@@ -17,6 +17,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+import attrs
+
 from ksmtrio.errors import ScenarioError
 from ksmtrio.scenario import check
 from ksmtrio.scenario.lines import TooDeep, line_map
@@ -142,7 +144,7 @@ def parse_scenario(text: str, source: str, kinds: Collection[str] | None = None)
         description=table.string("description", ""),
         machine=_machine(place.at("machine"), document.get("machine", {})),
         ksm=_ksm(place.at("ksm"), document.get("ksm", {})),
-        processes=table.tables("process", _process),
+        processes=_resolve_forks(place, table.tables("process", _process)),
         notifiers=table.tables("notifier", _notifier),
         actors=table.tables("actor", partial(_actor, kinds=kinds)),
         faults=tuple(word_of(spot, item, FAULTS) for spot, item in table.items("faults")),
@@ -290,8 +292,38 @@ def _merged(place: Place, value: object) -> MergedSpec:
 
 
 def _process(place: Place, value: object) -> ProcessSpec:
-    table = Table(place, value, ("name", "vma"))
-    return ProcessSpec(name=table.name(), vmas=table.tables("vma", _vma))
+    table = Table(place, value, ("name", "vma", "forked_from"))
+    name = table.name()
+    if "forked_from" not in table:
+        return ProcessSpec(name=name, vmas=table.tables("vma", _vma))
+    if "vma" in table:
+        raise place.at("vma").error(
+            "a forked process has areas of its own", "it has those of the process it forked from"
+        )
+    return ProcessSpec(name=name, forked_from=table.name("forked_from"))
+
+
+def _resolve_forks(
+    place: Place, processes: tuple[ProcessSpec, ...]
+) -> tuple[ProcessSpec, ...]:
+    """Give each forked process the areas of its parent, which stands before it."""
+    resolved: dict[str, ProcessSpec] = {}
+    for number, process in enumerate(processes):
+        if process.forked_from is not None:
+            parent = resolved.get(process.forked_from)
+            if parent is None or parent.forked_from is not None:
+                known = ", ".join(n for n, p in resolved.items() if p.forked_from is None)
+                raise place.at("process", number, "forked_from").error(
+                    f"there is no process {shown(process.forked_from)} to fork from",
+                    f"processes before it that are no forks: {known or 'none'}",
+                )
+            resolved[process.name] = attrs.evolve(process, vmas=parent.vmas)
+        else:
+            resolved.setdefault(process.name, process)
+    return tuple(
+        resolved[process.name] if process.forked_from is not None else process
+        for process in processes
+    )
 
 
 def _vma(place: Place, value: object) -> VmaSpec:
@@ -310,6 +342,10 @@ def _vma(place: Place, value: object) -> VmaSpec:
     )
     if vma.node is not None and vma.block is not None:
         raise place.at("block").error("both node and block are given", "give one of them")
+    if vma.locked:
+        raise place.at("locked").error(
+            "locked areas cannot be used yet", "leave it out until mlock is modelled"
+        )
     if vma.checksum and not vma.mergeable:
         raise place.at("checksum").error(
             "checksum is true in an area that is not mergeable", "KSM has no rmap_items for it"

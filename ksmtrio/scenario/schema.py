@@ -152,10 +152,16 @@ class VmaSpec:
 
 @attrs.frozen(kw_only=True)
 class ProcessSpec:
-    """An address space."""
+    """An address space.
+
+    Attributes:
+        forked_from: the process it is a fresh fork of: the same `vmas`, which it then shares page
+            by page, read-only on both sides.
+    """
 
     name: str
     vmas: tuple[VmaSpec, ...] = ()
+    forked_from: str | None = None
 
     @property
     def nr_pages(self) -> int:

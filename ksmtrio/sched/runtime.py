@@ -279,6 +279,7 @@ class Runtime:
             stuck = [a for a in self.actors if a.state is State.BLOCKED and not a.idle]
             if stuck:
                 self._hung(stuck, at)
+                self._finish("hung")
             self._finish("done")
             return None
         if len(enabled) > 1:
@@ -400,7 +401,7 @@ class Runtime:
     def _first(self) -> ActorState:
         try:
             self.current = self._pick("start") if len(self.enabled) > 1 else self.enabled[0]
-        except Exception as error:  # a fault of ours: kept, and raised by run()
+        except Exception as error:  # noqa: BLE001 - ours: kept, and raised by run()
             self._fail(error)
             self.current = self.enabled[0]
         return self.current
@@ -418,7 +419,7 @@ class Runtime:
                     self._report_bug(bug)
             except EndOfExecution:
                 pass
-            except Exception as error:  # a fault of ours: kept, and raised by run()
+            except Exception as error:  # noqa: BLE001 - ours: kept, and raised by run()
                 self._fail(error)
             actor.state = State.FINISHED
             if actor in self.enabled:
@@ -432,7 +433,7 @@ class Runtime:
         if not self.over:
             try:
                 to = self._dispatch(f"{actor.name}.exit")
-            except Exception as error:  # of a strategy or a listener: kept, and raised by run()
+            except Exception as error:  # noqa: BLE001 - kept, and raised by run()
                 self._fail(error)
         self.current = to
         return to

@@ -3,7 +3,8 @@
 
 Nothing in a trace is trusted, pickled or evaluated. A file is refused before it is read when it is
 too large, and while it is read when what it unpacks to is. Whatever is wrong ends in one
-`TraceError` of the form ``file:line: what; what is allowed``. Tests: `tests/unit/test_trace_reader.py`.
+`TraceError` of the form ``file:line: what; what is allowed``. Tests:
+`tests/unit/test_trace_reader.py`.
 """
 
 from __future__ import annotations
@@ -99,8 +100,9 @@ def read_trace(path: Path | str, *, bytes_max: int = TRACE_BYTES_MAX) -> Trace:
     findings: list[FindingRecord] = []
     header: Header | None = None
     footer: Footer | None = None
-    number = 0
-    for number, record in read_records(path, bytes_max=bytes_max):
+    nr_records = 0
+    for _, record in read_records(path, bytes_max=bytes_max):
+        nr_records += 1
         if isinstance(record, ChoiceRecord):
             streams[record.stream].append(record.index)
         elif isinstance(record, FindingRecord):
@@ -111,12 +113,10 @@ def read_trace(path: Path | str, *, bytes_max: int = TRACE_BYTES_MAX) -> Trace:
             footer = record
     assert header is not None
     assert footer is not None
-    return Trace(path, header, choices, tuple(findings), footer, number, bytes_max)
+    return Trace(path, header, choices, tuple(findings), footer, nr_records, bytes_max)
 
 
-def read_records(
-    path: Path, *, bytes_max: int = TRACE_BYTES_MAX
-) -> Iterator[tuple[int, Record]]:
+def read_records(path: Path, *, bytes_max: int = TRACE_BYTES_MAX) -> Iterator[tuple[int, Record]]:
     """Yield line number and record of a trace, checking each field and the order of kinds.
 
     Raises:

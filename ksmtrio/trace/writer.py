@@ -23,7 +23,7 @@ _COMPRESSION_LEVEL: Final = 6
 
 
 class _Sink:
-    """A binary file whose flush does nothing: the logger flushes a line at a time, gzip must not."""
+    """A binary file whose flush does nothing: the logger flushes each line, gzip must not."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.write = file.write

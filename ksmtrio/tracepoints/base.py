@@ -48,6 +48,10 @@ class Event:
         return head if colon else ""
 
 
+def _is_nameless(kind: type[Any]) -> bool:
+    return all(getattr(kind, show) is getattr(object, show) for show in ("__str__", "__repr__"))
+
+
 def render(value: Any) -> Value:
     """Return `value` as it stands in a trace.
 
@@ -63,7 +67,7 @@ def render(value: Any) -> Value:
         return number if _INT_MIN <= number <= _INT_MAX else str(number)
     if kind is tuple or kind is list:
         return [render(item) for item in value]
-    if kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
+    if _is_nameless(kind):
         raise EmulatorError(f"an event shows a {kind.__name__}, which has no name of its own")
     if isinstance(value, float | set | frozenset):
         raise EmulatorError(f"an event shows a {kind.__name__}; events have no floats and no sets")

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The version of the trace schema and the event systems there are.
 
-An event with a colon in its name belongs to a system: a trace system of the kernel, or one of ours.
-An event without one is an operation on a cell or a lock. Tests: `tests/unit/test_trace_recorder.py`.
+An event with a colon in its name belongs to a system: a trace system of the kernel, or one of
+ours. An event without one is an operation on a cell or a lock. Tests:
+`tests/unit/test_trace_recorder.py`.
 """
 
 from __future__ import annotations

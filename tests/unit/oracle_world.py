@@ -13,6 +13,7 @@ from typing import Any, cast
 import attrs
 import trio
 
+from ksmtrio.base.memory import MemoryBlock
 from ksmtrio.kconfig import build_kernel
 from ksmtrio.machine import Machine
 from ksmtrio.mm.globals import Globals
@@ -26,7 +27,6 @@ from ksmtrio.mm.mm_types import (
     Page,
     Pte,
     Vma,
-    Watchers,
 )
 from ksmtrio.mm.mmzone import (
     LRU_ACTIVE_ANON,
@@ -38,7 +38,6 @@ from ksmtrio.mm.mmzone import (
 from ksmtrio.mm.page_flags import PG_ACTIVE, PG_BUDDY, PG_LRU, PG_RESERVED, PG_SWAPBACKED
 from ksmtrio.oracles.base import Finding, Findings, Oracle
 from ksmtrio.oracles.registry import make_oracles
-from ksmtrio.sched.cell import Cell, SharedObject
 from ksmtrio.sched.choices import Choices
 from ksmtrio.sched.host_trio import TrioHost
 from ksmtrio.sched.runtime import Runtime
@@ -54,21 +53,6 @@ MERGED = 0x20
 Body = Callable[[], Awaitable[None]]
 
 
-class StubBlock(SharedObject):
-    """A memory block as the oracles see it."""
-
-    def __init__(self, rt: Runtime, section: Section, watchers: Watchers) -> None:
-        super().__init__(rt)
-        self.section = section
-        self.state: Cell[str] = Cell(
-            self, "state", "online", watchers.get("memory_block.state", ())
-        )
-
-    @property
-    def name(self) -> str:
-        return f"memory{self.section.number}"
-
-
 @attrs.define
 class StubMachine:
     """What oracles use of a Machine."""
@@ -76,6 +60,7 @@ class StubMachine:
     rt: Runtime
     g: Globals
     processes: dict[str, MmStruct]
+    memory_blocks: list[MemoryBlock]
     scenario: Any = None
 
 
@@ -100,6 +85,7 @@ class World:
         self.g = Globals(
             self.rt, build_kernel(), watchers=watchers, pagevecs=True, offline_timeout_jiffies=8
         )
+        self.memory_blocks: list[MemoryBlock] = []
         self._memory()
         self.a = self._process("A")
         self.b = self._process("B")
@@ -125,7 +111,7 @@ class World:
                 watchers=g.watchers,
             )
             g.sections.append(section)
-            g.memory_blocks.append(StubBlock(self.rt, section, g.watchers))
+            self.memory_blocks.append(MemoryBlock(self.rt, section, g.watchers))
             for pfn in range(section.start_pfn, section.end_pfn):
                 g.pages[pfn] = page = Page(self.rt, pfn, nid, g.watchers)
                 page.flags.value = PG_BUDDY
@@ -225,8 +211,9 @@ class World:
         if not self.attached:
             self.attached = True
             for oracle in self.oracles:
-                machine = StubMachine(self.rt, self.g, {"A": self.a, "B": self.b})
-                oracle.attach(cast(Machine, machine), self.findings)
+                processes = {"A": self.a, "B": self.b}
+                machine = StubMachine(self.rt, self.g, processes, self.memory_blocks)
+                oracle.attach(cast("Machine", machine), self.findings)
 
     def run(self, **bodies: Body) -> list[Finding]:
         """Attach, run the actors to the end of the execution, return all findings so far."""
@@ -245,30 +232,26 @@ class World:
 
     def dump(self) -> list[str]:
         """Return everything that an oracle could change by mistake, as text."""
-        lines: list[str] = []
-        for page in self.g.pages.values():
-            lines.append(
-                f"{page.name} {page.flags.value} {page.count.value} {page.mapcount.value} "
-                f"{page.mapping.value} {page.index.value} {page.private.value} "
-                f"{[half.value for half in page.content]} {page.dead} {page.page_lock.locked}"
-            )
-        for zone in self.g.zones.values():
-            lines.append(f"{zone.name} {zone._lru_list} {zone._free_list}")
-        for cpu in self.g.per_cpu:
-            lines.append(f"{cpu.name} {cpu._lru_add} {cpu._pcp}")
-        for mm in self.g.processes:
+        g, ksm = self.g, self.g.ksm
+        lines = [
+            f"{page.name} {page.flags.value} {page.count.value} {page.mapcount.value} "
+            f"{page.mapping.value} {page.index.value} {page.private.value} "
+            f"{[half.value for half in page.content]} {page.dead} {page.page_lock.locked}"
+            for page in g.pages.values()
+        ]
+        lines += [f"{zone.name} {zone._lru_list} {zone._free_list}" for zone in g.zones.values()]
+        lines += [f"{cpu.name} {cpu._lru_add} {cpu._pcp}" for cpu in g.per_cpu]
+        for mm in g.processes:
             ptes = [(vpn, str(cell.value)) for vpn, cell in mm.ptes.items()]
-            lines.append(f"{mm.name} {mm.mm_users.value} {mm.mm_count.value} {ptes}")
-            for vma in mm._vmas:
-                lines.append(f"{vma.name} {vma._vm_start:#x} {vma._vm_flags:#x}")
-        for anon_vma in self.g.anon_vmas:
-            lines.append(f"{anon_vma.name} {anon_vma.ksm_refcount.value} {anon_vma._head}")
-        ksm = self.g.ksm
-        for node in ksm._stable_root:
-            lines.append(f"{node.name} {node.kpfn.value} {node._hlist} {node.dead}")
-        for slot in ksm._mm_list:
-            for item in slot.rmap_list.value:
-                lines.append(f"{item.name} {item._address:#x} {item._head} {item._anon_vma}")
+            vmas = [(vma.name, vma._vm_start, vma._vm_flags) for vma in mm._vmas]
+            lines.append(f"{mm.name} {mm.mm_users.value} {mm.mm_count.value} {ptes} {vmas}")
+        lines += [f"{a.name} {a.ksm_refcount.value} {a._head} {a.dead}" for a in g.anon_vmas]
+        lines += [f"{n.name} {n.kpfn.value} {n._hlist} {n.dead}" for n in ksm._stable_root]
+        lines += [
+            f"{item.name} {item._address:#x} {item._head} {item._anon_vma}"
+            for slot in ksm._mm_list
+            for item in slot.rmap_list.value
+        ]
         counters = (
             ksm.ksm_pages_shared,
             ksm.ksm_pages_sharing,
@@ -276,7 +259,7 @@ class World:
             ksm.ksm_rmap_items,
         )
         lines.append(f"{[counter.value for counter in counters]}")
-        lines.append(f"{[block.state.value for block in self.g.memory_blocks]} {self.rt.points}")
+        lines.append(f"{[block.state.value for block in self.memory_blocks]} {self.rt.points}")
         return lines
 
 

@@ -39,8 +39,8 @@ def test_each_kind_of_choice_is_recorded_in_its_own_stream() -> None:
 
 
 def test_streams_do_not_disturb_each_other() -> None:
-    many = run_actors(lambda w: dealer(w), strategy=RandomStrategy(3), faults=["alloc"])
-    no_faults = run_actors(lambda w: dealer(w), strategy=RandomStrategy(3))
+    many = run_actors(dealer, strategy=RandomStrategy(3), faults=["alloc"])
+    no_faults = run_actors(dealer, strategy=RandomStrategy(3))
     no_data = run_actors(lambda w: dealer(w, data=0), strategy=RandomStrategy(3), faults=["alloc"])
     assert no_faults.rt.choices.schedule == many.rt.choices.schedule
     assert no_faults.rt.choices.data == many.rt.choices.data

@@ -56,9 +56,7 @@ def test_with_turns_a_switch_on() -> None:
 
 
 def test_name_tells_how_the_user_asked_for_it() -> None:
-    kernel = build_kernel(
-        "pre-8", with_=["search_returns_page"], without=["migrate_updates_kpfn"]
-    )
+    kernel = build_kernel("pre-8", with_=["search_returns_page"], without=["migrate_updates_kpfn"])
     assert kernel.name == "pre-8 --with search_returns_page --without migrate_updates_kpfn"
 
 
@@ -79,7 +77,7 @@ def test_unknown_kernel_is_bad_input_that_lists_the_known() -> None:
 
 
 def test_unknown_switch_is_bad_input_that_lists_the_known() -> None:
-    with pytest.raises(BadInput, match="unknown switch 'warp'.*stable_node_by_pfn"):
+    with pytest.raises(BadInput, match=r"unknown switch 'warp'.*stable_node_by_pfn"):
         build_kernel(without=["warp"])
 
 

@@ -268,7 +268,7 @@ def test_abba_deadlocks_in_some_schedules_and_the_cycle_is_told(kind: Kind) -> N
     told = {splat.message for w in worlds for splat in w.splats if splat.kind == "deadlock"}
     first, second = kind.make(Box(worlds[0].rt, "one")), kind.make(Box(worlds[0].rt, "two"))
     assert told == {f"a waits for {second.name} at f.2; b waits for {first.name} at f.2"}
-    assert any(w.kinds == [] or not kind.sleeps and "deadlock" not in w.kinds for w in worlds)
+    assert any(w.kinds == [] or (not kind.sleeps and "deadlock" not in w.kinds) for w in worlds)
     assert not any("hung-task" in w.kinds for w in worlds)
 
 
@@ -745,7 +745,11 @@ def test_reading_twice_deadlocks_around_a_queued_writer() -> None:
 
 def test_cycle_through_the_second_of_two_readers_is_a_deadlock() -> None:
     def build(world: World) -> None:
-        sem, mutex, wait = RwSem(world.box, "rwsem"), Mutex(world.box, "m"), WaitQueue(world.box, "q")
+        sem, mutex, wait = (
+            RwSem(world.box, "rwsem"),
+            Mutex(world.box, "m"),
+            WaitQueue(world.box, "q"),
+        )
 
         async def waits_for_ever() -> None:
             await sem.down_read("i.1")
@@ -1048,9 +1052,7 @@ def test_waiter_whose_condition_is_still_false_sleeps_on() -> None:
 
 def test_wake_up_tells_the_recorder_how_many_it_woke() -> None:
     tape = Tape()
-    run_actors(
-        lambda world: signal(world, wakes=True, waiters=2), "w0", "w1", "s", recorder=tape
-    )
+    run_actors(lambda world: signal(world, wakes=True, waiters=2), "w0", "w1", "s", recorder=tape)
     assert ("s.2", "wake_up", "ksm_thread_wait", 2) in tape.operations
 
 

@@ -21,7 +21,7 @@ def offlined(world: World):
     """Return the body of an actor that sets block 1's state."""
 
     async def body():
-        await world.g.memory_blocks[1].state.write(AT, "offline")
+        await world.memory_blocks[1].state.write(AT, "offline")
 
     return body
 
@@ -163,7 +163,7 @@ def test_read_of_removed_memmap_is_reported():
 def test_state_of_removed_memmap_is_not_looked_at():
     world = World([FramesOracle()])
     world.take_offline(1)
-    world.g.memory_blocks[1].state.value = "offline"
+    world.memory_blocks[1].state.value = "offline"
     page = world.g.pages[5]
     page.count.value = 9
     page.die("removed", "remove_section.3")

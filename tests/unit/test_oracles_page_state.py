@@ -310,7 +310,7 @@ def test_pagevec_entries_hold_a_reference():
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_references_of_the_start_state_may_stay_or_go(kept: bool):
+def test_references_of_the_start_state_may_stay_or_go(*, kept: bool):
     world = World([PageStateOracle()])
     page = world.g.pages[7]
     world.g.zones[1]._free_list[MIGRATE_MOVABLE].remove(page)

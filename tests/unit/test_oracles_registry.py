@@ -52,7 +52,7 @@ def test_judging_a_bad_state_twice_changes_nothing_and_adds_no_finding():
     world = World()
     world.attach()
     world.take_offline(1)
-    world.g.memory_blocks[1].state.value = "offline"
+    world.memory_blocks[1].state.value = "offline"
     world.b.pte(BASE << PAGE_SHIFT).value = Pte("present", 6, write=True)
     world.g.pages[0].count.value = 5
     world.g.pages[1].content[0].value = 1

@@ -25,7 +25,7 @@ def world_of() -> World:
 
 def offlined(world: World, number: int):
     async def body():
-        await world.g.memory_blocks[number].state.write(AT, "offline")
+        await world.memory_blocks[number].state.write(AT, "offline")
 
     return body
 
@@ -69,7 +69,7 @@ def test_node_of_block_that_is_offline_at_rest_is_noted():
     world = world_of()
     world.node.kpfn.value = 6
     world.g.pages[1].mapping.value = None
-    world.g.memory_blocks[1].state.value = "offline"
+    world.memory_blocks[1].state.value = "offline"
     (finding,) = world.rest()
     assert finding.signature == "stable_tree:node-of-offlined-pfn@quiescence"
 

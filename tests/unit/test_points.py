@@ -89,20 +89,40 @@ def used_steps(module: ModuleType) -> Iterator[tuple[Points, str | None]]:
                 yield points, None
 
 
+def computed_suffixes(module: ModuleType) -> set[str]:
+    """Return what a module's helpers append to their caller's label, as in f"{at}#2"."""
+    return {
+        part.value
+        for node in ast.walk(ast.parse(inspect.getsource(module)))
+        if isinstance(node, ast.JoinedStr)
+        for part in node.values
+        if isinstance(part, ast.Constant) and part.value[:1] in {"#", "/"}
+    }
+
+
 def test_every_declared_label_is_used() -> None:
     used: dict[int, set[str | None]] = {}
     everything = modules()
+    suffixes = set[str]().union(*map(computed_suffixes, everything))
     for module in everything:
         for points, step in used_steps(module):
             used.setdefault(id(points), set()).add(step)
+
+    def is_used(step: str, taken: set[str | None]) -> bool:
+        by_a_helper = any(
+            step.endswith(suffix) and step.removesuffix(suffix) in taken for suffix in suffixes
+        )
+        return step in taken or None in taken or by_a_helper
+
     unused = [
         label
         for module in everything
         for points in declared(module).values()
         for step, label in points.items()
-        if not {step, None} & used.get(id(points), set())
+        if not is_used(step, used.get(id(points), set()))
     ]
-    assert not unused, "delete these declared steps or add the operations they announce"
+    message = f"delete these declared steps or add the operations they announce: {unused}"
+    assert not unused, message
 
 
 def test_no_label_is_declared_twice() -> None:

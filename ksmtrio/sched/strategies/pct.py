@@ -4,7 +4,7 @@
 Source: Burckhardt, Kothari, Musuvathi, Nagarakatte, "A Randomized Scheduler with Probabilistic
 Guarantees of Finding Bugs", ASPLOS 2010. Guarantee: with n actors, k points and a bug of depth d,
 one execution finds it with probability at least 1/(n k^(d-1)), as long as k is not underestimated
-and no actor yields (a yield or sleep demotes its actor below all others, for fairness).
+and no actor yields (a yield or sleep demotes its actor, for fairness; see `Pct.demote`).
 """
 
 from __future__ import annotations
@@ -56,6 +56,13 @@ class Pct(SeededChoices):
         return 1 + self._stream.below(1 << 40)
 
     def demote(self, actor: ActorState) -> None:
-        """Put the actor below all others, so that it does not spin for ever."""
+        """Put the actor below all others, or wherever a fresh draw puts it, with equal probability.
+
+        Below all alone would have a sleeper wake only after everybody else has finished; the fresh
+        draw lets it wake in between, and still no actor spins for ever.
+        """
+        if self._stream.one_in(2):
+            self._priority[actor.index] = self._fresh()
+            return
         self._floor -= 1
         self._priority[actor.index] = self._floor

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a campaign without a finding is worth, in numbers.
+
+The word *clean* itself comes from `trace.verdict.verdict_of`. Tests:
+`tests/unit/test_campaign_evidence.py`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from typing import Any, Final
+
+import attrs
+
+from ksmtrio.sched.choices import Choices
+from ksmtrio.trace.verdict import Verdict, verdict_of
+
+SKETCH_SIZE: Final = 2048
+"""Smallest hashes kept; the count of distinct behaviours is exact below, within 3 % above."""
+
+_CONFIDENCE: Final = 0.95
+_HASH_BYTES: Final = 8
+_HASH_RANGE: Final = 1 << (8 * _HASH_BYTES)
+
+
+class DistinctCount:
+    """Counts distinct schedules in bounded memory; counts of workers can be added.
+
+    Source: Bar-Yossef, Jayram, Kumar, Sivakumar, Trevisan, "Counting Distinct Elements in a Data
+    Stream", RANDOM 2002: the k-th smallest hash tells how dense the hashes are.
+    """
+
+    def __init__(self) -> None:
+        self._hashes: set[int] = set()
+        self._ceiling = _HASH_RANGE
+
+    def add(self, hashed: int) -> None:
+        """Take a hash from `hash_of`."""
+        if hashed < self._ceiling and hashed not in self._hashes:
+            self._hashes.add(hashed)
+            if len(self._hashes) > 2 * SKETCH_SIZE:
+                self._shrink()
+
+    def update(self, hashes: Iterable[int]) -> None:
+        """Take the hashes of another count."""
+        for hashed in hashes:
+            self.add(hashed)
+
+    def hashes(self) -> list[int]:
+        """Return the smallest hashes, sorted: all there is to know of this count."""
+        return sorted(self._hashes)[:SKETCH_SIZE]
+
+    def estimate(self) -> int:
+        """Return the number of distinct elements: exact up to `SKETCH_SIZE`."""
+        smallest = self.hashes()
+        if len(smallest) < SKETCH_SIZE:
+            return len(smallest)
+        return (SKETCH_SIZE - 1) * _HASH_RANGE // max(smallest[-1], 1)
+
+    def _shrink(self) -> None:
+        kept = self.hashes()
+        self._ceiling = kept[-1] + 1
+        self._hashes = set(kept)
+
+
+def hash_of(choices: Choices) -> int:
+    """Return a hash of all choices, equal in every process."""
+    text = repr((choices.schedule, choices.data, choices.faults))
+    return int.from_bytes(blake2b(text.encode(), digest_size=_HASH_BYTES).digest(), "big")
+
+
+@attrs.frozen
+class Evidence:
+    """What was done.
+
+    Attributes:
+        executions: that came to their end.
+        points: schedule points in all of them.
+        distinct_schedules: different lists of choices among them.
+        marks: scenario -> mark -> executions that reached it.
+        canary: what became of the canary; None when there was none.
+        findings: distinct ones; with any, silence proves nothing and there is no bound.
+    """
+
+    executions: int
+    points: int
+    distinct_schedules: int
+    marks: Mapping[str, Counter[str]]
+    canary: Mapping[str, Any] | None
+    findings: int
+
+    def verdict(self) -> Verdict:
+        """Return the verdict of the campaign; a missed canary takes the word *clean* away."""
+        missed = self.canary is not None and not self.canary["found"]
+        return verdict_of(executions=0 if missed else self.executions, findings=self.findings)
+
+    def bound(self) -> float | None:
+        """Return `failure_probability_bound`, or None when there are findings."""
+        return None if self.findings else failure_probability_bound(self.executions)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the evidence for a report."""
+        return {
+            "executions": self.executions,
+            "points": self.points,
+            "distinct_schedules": self.distinct_schedules,
+            "failure_probability_bound_95": self.bound(),
+            "marks": {name: dict(marks) for name, marks in self.marks.items()},
+            "canary": None if self.canary is None else dict(self.canary),
+        }
+
+
+def failure_probability_bound(executions: int) -> float | None:
+    """Return the largest probability of a finding per execution that the silence leaves open.
+
+    At 95 % confidence, for independent executions of which none showed anything: 1 - 0.05^(1/n).
+    None when nothing was executed: then nothing is known.
+    """
+    if executions <= 0:
+        return None
+    bound: float = 1.0 - (1.0 - _CONFIDENCE) ** (1.0 / executions)
+    return bound

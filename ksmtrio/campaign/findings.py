@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Findings as a report shows them: each signature once, with its trace and the command for it.
+
+Owns how a finding's trace is made (by re-execution of its choices, which also checks that the
+finding comes back) and how the file is named. Tests: `tests/unit/test_campaign_findings.py`.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from ksmtrio.campaign.known import KnownIssue
+from ksmtrio.errors import BadInput, EmulatorError
+from ksmtrio.execution import record_execution
+from ksmtrio.kconfig import Kernel
+from ksmtrio.oracles.base import Finding
+from ksmtrio.scenario import Scenario
+from ksmtrio.sched.choices import Choices
+from ksmtrio.sched.strategies import StrategySpec
+
+TRACES_DEFAULT: Final = ".ksmtrio"
+"""Directory for traces that were found, relative to the working directory."""
+
+_SIGNATURE_CHARS_MAX: Final = 96
+_SAME_NAME_MAX: Final = 10_000
+
+
+@attrs.frozen
+class Sighting:
+    """A finding and the execution that showed it. Plain data, so that workers can return it."""
+
+    finding: Finding
+    spec: StrategySpec
+    choices: Choices
+
+
+@attrs.define(eq=False)
+class DistinctFinding:
+    """All sightings of one signature in a campaign.
+
+    Attributes:
+        sighting: the one with the lowest number of execution.
+        scenario: where that was.
+        first_execution: its number, from 1.
+        count: executions that showed the signature.
+        by_scenario: the same, scenario by scenario.
+        known: the entry of `known_issues.toml` that it matches, or None: it is new.
+        trace: file with the full log of `sighting`, once it is written.
+    """
+
+    sighting: Sighting
+    scenario: Scenario
+    first_execution: int
+    count: int = 0
+    by_scenario: Counter[str] = attrs.field(factory=Counter)
+    known: KnownIssue | None = None
+    trace: Path | None = None
+
+    @property
+    def command(self) -> str:
+        """The command that shows the finding again."""
+        return "" if self.trace is None else shlex.join(["ksmtrio", "replay", str(self.trace)])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the finding as a report shows it; the keys are promised."""
+        finding = self.sighting.finding
+        return {
+            "signature": finding.signature,
+            "oracle": finding.oracle,
+            "kind": finding.kind,
+            "point": finding.point,
+            "known": self.known is not None,
+            "count": self.count,
+            "first_execution": self.first_execution,
+            "trace": None if self.trace is None else str(self.trace),
+            "command": self.command,
+            "other": finding.other,
+            "message": finding.message,
+            "actors": list(finding.actors),
+            "corrupting": finding.corrupting,
+            "step": finding.step,
+            "scenario": self.scenario.name,
+            "seed": self.sighting.spec.seed,
+            "strategy": self.sighting.spec.name,
+            "scenarios": dict(sorted(self.by_scenario.items())),
+            "explanation": None if self.known is None else self.known.explanation,
+            "fix": None if self.known is None else self.known.fix,
+        }
+
+
+@attrs.frozen
+class SavedTrace:
+    """A file with the full log of a sighting.
+
+    Attributes:
+        path: the file.
+        created: it was not there before.
+    """
+
+    path: Path
+    created: bool
+
+
+async def save_trace(
+    scenario: Scenario, kernel: Kernel, sighting: Sighting, directory: Path
+) -> SavedTrace:
+    """Re-execute the choices of a sighting with a recorder; write the full log.
+
+    Raises:
+        EmulatorError: the finding did not come back: something is not deterministic.
+        BadInput: the file cannot be written.
+    """
+    signature = sighting.finding.signature
+    stem = f"{safe_name(scenario.name)}-{safe_name(signature)}"
+    partial = directory / f".{stem}.part.jsonl.gz"
+    try:
+        outcome = await record_execution(
+            scenario, kernel, sighting.choices, partial, made_by=sighting.spec
+        )
+        if signature not in outcome.signatures():
+            raise EmulatorError(
+                f"{scenario.name}, seed {sighting.spec.seed}: {signature} did not come back when "
+                "its choices were executed again"
+            )
+        return _settle(partial, stem)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _settle(partial: Path, stem: str) -> SavedTrace:
+    """Give a finished trace its name: a new number, unless the very same file is there already."""
+    content = partial.read_bytes()
+    for number in range(1, _SAME_NAME_MAX):
+        path = partial.with_name(f"{stem}-{number}.jsonl.gz")
+        if not path.exists():
+            partial.rename(path)
+            return SavedTrace(path, created=True)
+        if path.read_bytes() == content:
+            return SavedTrace(path, created=False)
+    raise BadInput(f"{partial.parent}: holds {_SAME_NAME_MAX} traces of one finding; clear it out")
+
+
+def safe_name(text: str) -> str:
+    """Return `text` as part of a file name; long ones keep their uniqueness by a digest."""
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "._") else "-" for c in text)
+    safe = "-".join(part for part in safe.split("-") if part).lstrip(".") or "unnamed"
+    if len(safe) <= _SIGNATURE_CHARS_MAX:
+        return safe
+    return f"{safe[:_SIGNATURE_CHARS_MAX]}-{blake2b(text.encode(), digest_size=4).hexdigest()}"

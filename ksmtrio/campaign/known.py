@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Known issues: which findings are defects of the kernel of the day, already explained.
+
+Reads `known_issues.toml` beside this file. Tests: `tests/unit/test_campaign_known.py`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from importlib.resources import files
+
+import attrs
+import msgspec
+
+from ksmtrio.errors import EmulatorError
+from ksmtrio.kconfig import SWITCHES
+
+
+@attrs.frozen
+class KnownIssue:
+    """One entry.
+
+    Attributes:
+        signature: pattern over the whole signature of a finding, as in `fnmatch`.
+        explanation: one sentence.
+        fix: switch that cures it, or None.
+    """
+
+    signature: str
+    explanation: str
+    fix: str | None = None
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    format: int
+    issue: list[KnownIssue] = []
+
+
+def parse_known_issues(text: str) -> tuple[KnownIssue, ...]:
+    """Return the entries of a file's text.
+
+    Raises:
+        EmulatorError: the file, which is part of ksmtrio, is malformed.
+    """
+    try:
+        parsed = msgspec.convert(tomllib.loads(text), _File)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise EmulatorError(f"known_issues.toml: {error}") from error
+    for issue in parsed.issue:
+        if issue.fix is not None and issue.fix not in SWITCHES:
+            raise EmulatorError(f"known_issues.toml: fix {issue.fix!r} is no switch")
+        if not issue.explanation.strip():
+            raise EmulatorError(f"known_issues.toml: {issue.signature!r} has no explanation")
+    return tuple(parsed.issue)
+
+
+def load_known_issues() -> tuple[KnownIssue, ...]:
+    """Return the entries that ship with ksmtrio."""
+    file = files("ksmtrio.campaign") / "known_issues.toml"
+    return parse_known_issues(file.read_text(encoding="utf-8"))
+
+
+def match_known(signature: str, issues: Sequence[KnownIssue]) -> KnownIssue | None:
+    """Return the first entry that a signature matches, or None: the finding is new."""
+    for issue in issues:
+        if fnmatchcase(signature, issue.signature):
+            return issue
+    return None

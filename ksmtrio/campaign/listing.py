@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What there is: kernels, switches, scenarios, strategies, oracles, points, actor kinds.
+
+Each function returns rows of plain data for the verb `list`. Tests: `tests/cli/test_cli_list.py`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pkgutil import walk_packages
+from statistics import median_low
+from types import ModuleType
+from typing import Any, Final, TypeAlias
+
+import attrs
+import trio
+
+from ksmtrio.actor_api import actor_kinds, load_actor_kind
+from ksmtrio.execution import execute, probe
+from ksmtrio.kconfig import KERNELS, SWITCHES, build_kernel
+from ksmtrio.oracles.registry import ORACLES
+from ksmtrio.scenario import builtin_names, load_scenario
+from ksmtrio.sched.points import points_of
+from ksmtrio.sched.strategies import STRATEGIES, resolve
+
+Row: TypeAlias = dict[str, Any]
+
+SEEDS_FOR_MEDIAN: Final = 21
+"""Executions of each scenario from which the median of its points is taken."""
+
+_PACKAGES_WITH_POINTS: Final = ("ksmtrio.mm", "ksmtrio.base", "ksmtrio.uapi", "ksmtrio.notifier")
+
+
+def kernels() -> list[Row]:
+    """Return every kernel."""
+    return _described(KERNELS)
+
+
+def switches() -> list[Row]:
+    """Return every switch, with its state in each kernel."""
+    states = {name: build_kernel(name).switches() for name in KERNELS}
+    return [
+        {**row, "kernels": {name: on[row["name"]] for name, on in states.items()}}
+        for row in _described(SWITCHES)
+    ]
+
+
+def strategies() -> list[Row]:
+    """Return every strategy."""
+    return _described(STRATEGIES)
+
+
+def oracles() -> list[Row]:
+    """Return every oracle."""
+    return [{"name": name, "description": make().description} for name, make in ORACLES.items()]
+
+
+def actors() -> list[Row]:
+    """Return every installed actor kind, with the first line of its docstring."""
+    rows = []
+    for kind, where in actor_kinds().items():
+        lines = (inspect.getdoc(load_actor_kind(kind)) or "").splitlines()
+        rows.append({"name": kind, "description": lines[0] if lines else "", "file": where})
+    return rows
+
+
+def scenarios() -> list[Row]:
+    """Return every built-in scenario with its actors and the median of its schedule points."""
+    return trio.run(_scenarios)
+
+
+async def _scenarios() -> list[Row]:
+    kernel = build_kernel()
+    rows = []
+    for name in builtin_names():
+        scenario = load_scenario(name)
+        expected = await probe(scenario, kernel)
+        points = []
+        for seed in range(SEEDS_FOR_MEDIAN):
+            spec = resolve(None, seed, points=expected)
+            points.append((await execute(scenario, kernel, spec, marks=False)).points)
+        rows.append(
+            {
+                "name": name,
+                "description": scenario.description,
+                "actors": [actor.name for actor in scenario.actors],
+                "points": median_low(points),
+            }
+        )
+    return rows
+
+
+def points() -> list[Row]:
+    """Return every declared schedule point, module by module, in order of declaration."""
+    return [attrs.asdict(info) for info in points_of(list(_modules_with_points()))]
+
+
+def _modules_with_points() -> Iterator[ModuleType]:
+    for name in _PACKAGES_WITH_POINTS:
+        module = import_module(name)
+        yield module
+        if hasattr(module, "__path__"):
+            inner = sorted(found.name for found in walk_packages(module.__path__, f"{name}."))
+            yield from map(import_module, inner)
+
+
+def _described(entries: dict[str, str]) -> list[Row]:
+    return [{"name": name, "description": text} for name, text in entries.items()]
+
+
+LISTS: Final[dict[str, Callable[[], list[Row]]]] = {
+    "kernels": kernels,
+    "switches": switches,
+    "scenarios": scenarios,
+    "strategies": strategies,
+    "oracles": oracles,
+    "points": points,
+    "actors": actors,
+}
+"""What the verb `list` can list."""

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Executes a list of samples and says their digests; what `doctor` starts in fresh processes.
+
+``python -m ksmtrio.campaign.sample`` reads one JSON document on stdin and prints one on stdout.
+Tests: `tests/unit/test_campaign_doctor.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+import trio
+
+from ksmtrio.errors import KsmtrioError
+from ksmtrio.execution import execute, record_execution
+from ksmtrio.kconfig import build_kernel
+from ksmtrio.scenario import load_scenario
+from ksmtrio.sched.strategies import StrategySpec
+from ksmtrio.trace.recorder import Recorder
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One execution, by names: a built-in scenario, the default kernel, a strategy."""
+
+    scenario: str
+    strategy: str
+    seed: int
+    depth: int = 0
+    points: int = 0
+
+
+class SampleDigest(msgspec.Struct, frozen=True):
+    """What an execution amounts to."""
+
+    events: str
+    machine: str
+    points: int
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What to do. `record`: write the full log of the only sample there."""
+
+    samples: list[Sample]
+    record: str | None = None
+
+
+async def digests_of(samples: list[Sample], record: Path | None = None) -> list[SampleDigest]:
+    """Execute samples one after the other.
+
+    Raises:
+        EmulatorError: a fault of ours.
+    """
+    kernel = build_kernel()
+    found = []
+    for sample in samples:
+        scenario = load_scenario(sample.scenario)
+        spec = StrategySpec(sample.strategy, sample.seed, sample.depth, sample.points)
+        if record is None:
+            outcome = await execute(scenario, kernel, spec, recorder=Recorder())
+        else:
+            outcome = await record_execution(scenario, kernel, spec, record)
+        assert outcome.event_digest is not None
+        assert outcome.machine_digest is not None
+        found.append(SampleDigest(outcome.event_digest, outcome.machine_digest, outcome.points))
+    return found
+
+
+def main() -> int:
+    """Serve one request; return the exit code."""
+    request = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
+    record = None if request.record is None else Path(request.record)
+    try:
+        found = trio.run(digests_of, request.samples, record)
+    except KsmtrioError as error:
+        sys.stderr.write(f"{error}\n")
+        return 4
+    sys.stdout.buffer.write(msgspec.json.encode(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One execution for the verb `run`: its report, and the trace of what it found.
+
+Tests: `tests/cli/test_cli_run.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
+
+from ksmtrio.campaign.findings import DistinctFinding, Sighting, save_trace
+from ksmtrio.campaign.known import load_known_issues, match_known
+from ksmtrio.execution import Outcome, execute, probe, record_execution
+from ksmtrio.kconfig import Kernel
+from ksmtrio.scenario import Scenario
+from ksmtrio.sched.strategies import StrategySpec, resolve
+from ksmtrio.trace.recorder import Recorder
+
+
+@attrs.frozen(kw_only=True)
+class RunReport:
+    """What came of one execution."""
+
+    scenario: Scenario
+    kernel: Kernel
+    spec: StrategySpec
+    outcome: Outcome
+    findings: tuple[DistinctFinding, ...]
+    trace: Path | None
+
+    def failing(self, *, fail_on: str) -> list[DistinctFinding]:
+        """Return the findings that count: all for ``any``, those not known for ``new``."""
+        return [f for f in self.findings if fail_on == "any" or f.known is None]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report; the keys of the first lines are promised."""
+        return {
+            "verdict": self.outcome.verdict,
+            "points": self.outcome.points,
+            "seed": self.spec.seed,
+            "strategy": self.spec.name,
+            "kernel": self.kernel.name,
+            "scenario": self.scenario.name,
+            "digest": {
+                "events": self.outcome.event_digest,
+                "machine": self.outcome.machine_digest,
+            },
+            "findings": [finding.to_json() for finding in self.findings],
+            "depth": self.spec.depth,
+            "stop_reason": self.outcome.stop_reason,
+            "marks": list(self.outcome.marks),
+            "trace": None if self.trace is None else str(self.trace),
+        }
+
+
+def run_once(
+    scenario: Scenario,
+    kernel: Kernel,
+    *,
+    strategy: str | None,
+    depth: int | None,
+    seed: int,
+    record: Path | None,
+    traces: Path,
+) -> RunReport:
+    """Execute once; write the full log where asked to, and wherever something was found.
+
+    Args:
+        scenario: what to emulate.
+        kernel: which kernel.
+        strategy: None lets the seed pick.
+        depth: PCT depth; None draws it from the seed.
+        seed: of the strategy.
+        record: file for the full log; None writes one into `traces` if there is a finding.
+        traces: directory for traces of findings.
+
+    Raises:
+        BadInput: unknown strategy, impossible start state, or a file cannot be written.
+        EmulatorError: a fault of ours.
+    """
+    return trio.run(_run_once, scenario, kernel, (strategy, seed, depth), record, traces)
+
+
+async def _run_once(
+    scenario: Scenario,
+    kernel: Kernel,
+    wanted: tuple[str | None, int, int | None],
+    record: Path | None,
+    traces: Path,
+) -> RunReport:
+    strategy, seed, depth = wanted
+    spec = resolve(strategy, seed, points=0, depth=depth)
+    if spec.name == "pct":
+        points = await probe(scenario, kernel)
+        spec = resolve(strategy, seed, points=points, depth=depth)
+    if record is None:
+        outcome = await execute(scenario, kernel, spec, recorder=Recorder())
+    else:
+        outcome = await record_execution(scenario, kernel, spec, record)
+    trace = record
+    known = load_known_issues()
+    findings = []
+    for seen in outcome.findings:
+        sighting = Sighting(seen, spec, outcome.choices)
+        if trace is None:
+            trace = (await save_trace(scenario, kernel, sighting, traces)).path
+        found = DistinctFinding(sighting, scenario, 1, count=1, trace=trace)
+        found.by_scenario[scenario.name] = 1
+        found.known = match_known(seen.signature, known)
+        findings.append(found)
+    return RunReport(
+        scenario=scenario,
+        kernel=kernel,
+        spec=spec,
+        outcome=outcome,
+        findings=tuple(findings),
+        trace=trace,
+    )

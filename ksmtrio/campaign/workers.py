@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a worker process does: many executions in one event loop, returning kilobytes.
+
+A job goes in as plain data and comes out as a `ChunkResult`; nothing else crosses. A worker keeps
+choices only, and those only of executions that showed something. May read the clock, to keep to
+its budget. Tests: `tests/unit/test_campaign_workers.py`.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from functools import cache
+from time import monotonic
+
+import attrs
+import trio
+
+from ksmtrio.campaign.evidence import DistinctCount, hash_of
+from ksmtrio.campaign.findings import Sighting
+from ksmtrio.errors import BadInput, KsmtrioError
+from ksmtrio.execution import Outcome, execute, probe_points
+from ksmtrio.kconfig import Kernel
+from ksmtrio.scenario import Scenario
+from ksmtrio.sched.strategies import resolve
+
+
+@attrs.frozen(kw_only=True)
+class Job:
+    """A range of seeds for one worker.
+
+    Attributes:
+        strategy: None lets each seed pick.
+        depth: PCT depth; None draws it from the seed.
+        first_seed, count: the seeds.
+        budget_s: stop early after so many seconds, but never before the first execution.
+        stop_at: (oracle, kind) of a finding that ends the job.
+    """
+
+    scenario: Scenario
+    kernel: Kernel
+    strategy: str | None
+    depth: int | None
+    first_seed: int
+    count: int
+    budget_s: float | None = None
+    stop_at: tuple[str, str] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ChunkResult:
+    """What came of a job.
+
+    Attributes:
+        executions: how many seeds were executed, from the first on.
+        points: schedule points in all of them.
+        seconds: how long it took.
+        sightings: the first of each signature, by seed.
+        counts: signature -> executions that showed it.
+        marks: mark -> executions that reached it.
+        schedules: hashes for `DistinctCount`.
+        stopped: the finding of `stop_at` was seen; it is in the last execution.
+        fault: a fault of ours, in one line; it is no result.
+    """
+
+    executions: int
+    points: int
+    seconds: float
+    sightings: tuple[Sighting, ...]
+    counts: Counter[str]
+    marks: Counter[str]
+    schedules: tuple[int, ...]
+    stopped: bool = False
+    fault: str | None = None
+
+
+class _Tally:
+    """Adds up the outcomes of a job."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.executions = 0
+        self.points = 0
+        self.sightings: dict[str, Sighting] = {}
+        self.counts: Counter[str] = Counter()
+        self.marks: Counter[str] = Counter()
+        self.schedules = DistinctCount()
+        self.stopped = False
+        self.fault: str | None = None
+
+    async def run(self) -> None:
+        """Execute the seeds of the job."""
+        job = self.job
+        points = _points(job)
+        end = None if job.budget_s is None else monotonic() + job.budget_s
+        for seed in range(job.first_seed, job.first_seed + job.count):
+            spec = resolve(job.strategy, seed, points=points, depth=job.depth)
+            try:
+                outcome = await execute(job.scenario, job.kernel, spec)
+            except BadInput:
+                raise
+            except KsmtrioError as error:
+                self.fault = (
+                    f"{error} (scenario {job.scenario.source}, kernel {job.kernel.name}, "
+                    f"strategy {spec.name}, seed {seed})"
+                )
+                return
+            self._add(outcome)
+            if not gc.isenabled():
+                gc.collect(0)
+            for finding in outcome.findings:
+                self.counts[finding.signature] += 1
+                if finding.signature not in self.sightings:
+                    self.sightings[finding.signature] = Sighting(finding, spec, outcome.choices)
+                self.stopped |= (finding.oracle, finding.kind) == job.stop_at
+            if self.stopped or (end is not None and monotonic() >= end):
+                return
+
+    def _add(self, outcome: Outcome) -> None:
+        self.executions += 1
+        self.points += outcome.points
+        self.marks.update(outcome.marks)
+        self.schedules.add(hash_of(outcome.choices))
+
+
+def _points(job: Job) -> int:
+    """Return what PCT wants to know; nothing is probed where PCT cannot be picked."""
+    return 0 if job.strategy in {"random", "round-robin"} else _probed(job.scenario, job.kernel)
+
+
+_probed = cache(probe_points)
+
+
+def run_job(job: Job) -> ChunkResult:
+    """Execute a job; the function that worker processes call.
+
+    Raises:
+        BadInput: the scenario's start state is impossible.
+    """
+    start = monotonic()
+    tally = _Tally(job)
+    _points(job)
+    trio.run(tally.run)
+    return ChunkResult(
+        executions=tally.executions,
+        points=tally.points,
+        seconds=monotonic() - start,
+        sightings=tuple(tally.sightings.values()),
+        counts=tally.counts,
+        marks=tally.marks,
+        schedules=tuple(tally.schedules.hashes()),
+        stopped=tally.stopped,
+        fault=tally.fault,
+    )
+
+
+def prepare_worker() -> None:
+    """Tune a fresh worker process: collect garbage between executions, never inside one.
+
+    A machine is cyclic garbage once its execution is over. Has no effect on results.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.disable()

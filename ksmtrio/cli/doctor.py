@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``ksmtrio doctor``: look for hidden non-determinism. Tests: `tests/cli/test_cli_doctor.py`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ksmtrio.campaign.doctor import doctor
+from ksmtrio.cli.exit_codes import FAULT, NOTHING_FOUND
+from ksmtrio.cli.options import output_options
+from ksmtrio.cli.output import Output
+
+
+@click.command("doctor")
+@click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
+@click.option("--python", "pythons", multiple=True, metavar="EXECUTABLE", help="Compare it, too.")
+@click.option("--seeds", type=click.IntRange(1, 10_000), default=2, show_default=True)
+@output_options
+def command(
+    scenarios: tuple[str, ...], pythons: tuple[str, ...], seeds: int, output: Output
+) -> None:
+    """Execute each built-in SCENARIO here and in fresh processes, and compare digests.
+
+    The processes have other hash seeds, and run every Python that is named. A disagreement is a
+    fault in ksmtrio (exit code 4); the first differing record is shown.
+    """
+    report = doctor(
+        scenarios=scenarios,
+        pythons=pythons,
+        seeds=seeds,
+        on_progress=None if output.quiet or output.as_json else output.say,
+    )
+    output.json(report.to_json())
+    for found in report.disagreements:
+        sample = found.sample
+        output.say(
+            f"differs: {sample.scenario}, strategy {sample.strategy}, seed {sample.seed}, "
+            f"in {found.python} with PYTHONHASHSEED={found.hash_seed}"
+        )
+        for line in found.difference.lines() if found.difference is not None else []:
+            output.say(line)
+    same = not report.disagreements
+    verdict = "same digests" if same else f"{len(report.disagreements)} disagreements"
+    output.say(f"{verdict}: {report.samples} executions in {len(report.processes)} fresh processes")
+    if not same:
+        output.warn("ksmtrio: fault in ksmtrio itself: executions are not deterministic")
+    sys.exit(NOTHING_FOUND if same else FAULT)

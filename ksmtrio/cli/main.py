@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command `ksmtrio` itself: finds the verb, turns every way to fail into an exit code.
+
+Verbs are loaded when they are used. Whatever the user gave and cannot be used ends in one line on
+stderr and code 2; a fault of ours in one line and code 4. KSMTRIO_DEBUG=1 shows where it arose.
+Tests: `tests/cli/test_cli_main.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Final, NoReturn
+
+import click
+
+from ksmtrio.cli.exit_codes import BAD_INPUT, BROKEN_PIPE, DIVERGED, FAULT, INTERRUPTED
+from ksmtrio.errors import BadInput, EmulatorError, ReplayDiverged
+from ksmtrio.trace.format import ksmtrio_version
+
+VERBS: Final = {
+    "run": "one execution",
+    "stress": "many executions in parallel: the main job",
+    "replay": "re-execute traces and compare record by record",
+    "list": "what there is: scenarios, kernels, switches, ...",
+    "doctor": "look for hidden non-determinism",
+}
+"""Verb -> what it does; the module of the same name holds a command of the same name."""
+
+
+class Verbs(click.Group):
+    """A group that imports a verb only when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs in the order of the manual."""
+        del ctx
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of a verb."""
+        del ctx
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = import_module(f"ksmtrio.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Show the verbs without importing them."""
+        del ctx
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb; map what it raises to an exit code."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            where = ctx if error.ctx is None else error.ctx
+            _complain(f"{error.format_message()} Try: {where.command_path} --help")
+            ctx.exit(BAD_INPUT)
+        except click.exceptions.Exit:
+            raise
+        except BadInput as error:
+            _complain(str(error))
+            ctx.exit(BAD_INPUT)
+        except BrokenPipeError:
+            _leave_pipe()
+            ctx.exit(BROKEN_PIPE)
+        except KeyboardInterrupt:
+            _complain("interrupted")
+            ctx.exit(INTERRUPTED)
+        except BaseExceptionGroup as group:
+            if group.subgroup(KeyboardInterrupt) is None:
+                _fault(ctx, group)
+            _complain("interrupted")
+            ctx.exit(INTERRUPTED)
+        except ReplayDiverged as error:
+            _complain(str(error))
+            ctx.exit(DIVERGED)
+        except Exception as error:  # noqa: BLE001 - what is left is a fault of ours
+            _fault(ctx, error)
+
+
+def _complain(message: str) -> None:
+    click.echo(f"ksmtrio: error: {' '.join(message.split())}", err=True)
+
+
+def _fault(ctx: click.Context, error: BaseException) -> NoReturn:
+    """Report a fault of ours in one line that says how to go on."""
+    if os.environ.get("KSMTRIO_DEBUG"):
+        raise error
+    what = str(error) if isinstance(error, EmulatorError) else f"{type(error).__name__}: {error}"
+    click.echo(
+        f"ksmtrio: fault in ksmtrio itself: {' '.join(what.split())}; this is no finding. Please "
+        "report it with the command line and its output under KSMTRIO_DEBUG=1",
+        err=True,
+    )
+    ctx.exit(FAULT)
+
+
+def _leave_pipe() -> None:
+    """Whoever read our output has gone; keep the interpreter from complaining at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(ksmtrio_version(), prog_name="ksmtrio")
+def cli() -> None:
+    """Deterministic emulator of Linux KSM, page migration and memory hot-remove.
+
+    Exit codes: 0 nothing (new) found, 1 finding, 2 bad usage or input, 3 replay diverged, 4 fault
+    in ksmtrio itself, 130 interrupted (results so far are saved).
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command and exit with its code."""
+    run: Callable[..., Any] = cli.main
+    run(args=arguments, prog_name="ksmtrio")

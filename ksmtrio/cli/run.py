@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``ksmtrio run``: one execution. Tests: `tests/cli/test_cli_run.py`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ksmtrio.campaign.single import run_once
+from ksmtrio.cli.exit_codes import FINDING, NOTHING_FOUND
+from ksmtrio.cli.findings import print_findings
+from ksmtrio.cli.options import (
+    SEED_MAX,
+    finding_options,
+    kernel_options,
+    output_options,
+    strategy_options,
+)
+from ksmtrio.cli.output import Output
+from ksmtrio.kconfig import Kernel
+from ksmtrio.scenario import load_scenario
+
+
+@click.command("run")
+@click.argument("scenario")
+@click.option("--seed", type=click.IntRange(0, SEED_MAX), default=0, show_default=True)
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the full log (.jsonl or .jsonl.gz).",
+)
+@strategy_options
+@kernel_options
+@finding_options
+@output_options
+def command(
+    scenario: str,
+    seed: int,
+    record: Path | None,
+    strategy: str | None,
+    depth: int | None,
+    kernel: Kernel,
+    traces: Path,
+    fail_on: str,
+    output: Output,
+) -> None:
+    """Execute SCENARIO, a built-in name or a TOML file, once."""
+    report = run_once(
+        load_scenario(scenario),
+        kernel,
+        strategy=strategy,
+        depth=depth,
+        seed=seed,
+        record=record,
+        traces=traces,
+    )
+    output.json(report.to_json())
+    outcome = report.outcome
+    output.say(f"{outcome.verdict}: {report.scenario.name}, kernel {report.kernel.name}")
+    spec = report.spec
+    depth_text = f", depth {spec.depth}" if spec.depth else ""
+    output.detail(
+        f"  strategy {spec.name}{depth_text}, seed {spec.seed}; {outcome.points} points; "
+        f"ended: {outcome.stop_reason}"
+    )
+    output.detail(f"  digest {outcome.event_digest}, final machine {outcome.machine_digest}")
+    if outcome.marks:
+        output.detail(f"  marks reached: {', '.join(outcome.marks)}")
+    if record is not None:
+        output.detail(f"  trace {record}")
+    print_findings(output, report.findings)
+    sys.exit(FINDING if report.failing(fail_on=fail_on) else NOTHING_FOUND)

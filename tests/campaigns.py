@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Searches and exact schedules for race tests: one call runs many seeds, or one drawn schedule."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+
+import attrs
+import trio
+
+from ksmtrio.execution import Outcome, execute, probe_points
+from ksmtrio.kconfig import build_kernel
+from ksmtrio.scenario import load_scenario
+from ksmtrio.scenario.schema import Scenario
+from ksmtrio.sched.strategies import resolve
+from tests.harness import Turns
+
+
+@attrs.define
+class Search:
+    """What many executions of one scenario on one kernel showed."""
+
+    executions: int = 0
+    signatures: Counter[str] = attrs.field(factory=Counter)
+    marks: Counter[str] = attrs.field(factory=Counter)
+    marks_with: dict[str, set[str]] = attrs.field(factory=dict)
+
+    def kinds(self) -> set[str]:
+        """Return ``oracle:kind`` of every finding."""
+        return {signature.split("@")[0] for signature in self.signatures}
+
+
+def search(
+    scenario: str, seeds: int, *, without: Collection[str] = (), until: str = ""
+) -> Search:
+    """Run seeds 0.. of a built-in scenario on v2.6.33 without some switches.
+
+    Args:
+        until: stop at the first signature that starts so; "": run them all.
+    """
+    loaded = load_scenario(scenario)
+    kernel = build_kernel(without=without)
+    points = probe_points(loaded, kernel)
+    result = Search()
+
+    async def main() -> None:
+        for seed in range(seeds):
+            outcome = await execute(loaded, kernel, resolve(None, seed, points=points))
+            result.executions += 1
+            result.signatures.update(outcome.signatures())
+            result.marks.update(outcome.marks)
+            for signature in outcome.signatures():
+                result.marks_with.setdefault(signature, set()).update(outcome.marks)
+            if until and any(s.startswith(until) for s in outcome.signatures()):
+                return
+
+    trio.run(main)
+    return result
+
+
+def follow(
+    scenario: str | Scenario, *turns: str, without: Collection[str] = ()
+) -> Outcome:
+    """Run one exact schedule, as `tests.harness.Turns` spells it."""
+    loaded = load_scenario(scenario) if isinstance(scenario, str) else scenario
+    return trio.run(execute, loaded, build_kernel(without=without), Turns(*turns))
+
+
+def without_actor(scenario: str, name: str) -> Scenario:
+    """Return a built-in scenario less one actor."""
+    loaded = load_scenario(scenario)
+    kept = tuple(actor for actor in loaded.actors if actor.name != name)
+    assert len(kept) == len(loaded.actors) - 1, f"{scenario} has no actor {name}"
+    return attrs.evolve(loaded, actors=kept)
+
+
