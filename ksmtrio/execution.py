@@ -4,7 +4,7 @@
 An execution is a pure function of (scenario, kernel, choices). Recording is a second execution of
 the same: stress runs keep choices only and write the full log when there is something to show. Owns
 the order in which machine, oracles, marks and recorder are put together. Tests:
-`tests/unit/test_execution.py`, `tests/replay/`.
+`tests/replay/`.
 """
 
 from __future__ import annotations

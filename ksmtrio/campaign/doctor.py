@@ -3,7 +3,7 @@
 
 Each process has another hash seed and may be another Python. Where digests differ, both sides are
 executed again with a full log, and the first differing record is shown. Tests:
-`tests/unit/test_campaign_doctor.py`.
+`tests/cli/test_cli_doctor.py`.
 """
 
 from __future__ import annotations

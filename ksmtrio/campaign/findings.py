@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -130,7 +131,8 @@ async def save_trace(
             )
         return _settle(partial, stem)
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def _settle(partial: Path, stem: str) -> SavedTrace:
@@ -149,7 +151,7 @@ def _settle(partial: Path, stem: str) -> SavedTrace:
 def safe_name(text: str) -> str:
     """Return `text` as part of a file name; long ones keep their uniqueness by a digest."""
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "._") else "-" for c in text)
-    safe = "-".join(part for part in safe.split("-") if part).lstrip(".") or "unnamed"
+    safe = "-".join(part for part in safe.split("-") if part.strip(".")) or "unnamed"
     if len(safe) <= _SIGNATURE_CHARS_MAX:
         return safe
     return f"{safe[:_SIGNATURE_CHARS_MAX]}-{blake2b(text.encode(), digest_size=4).hexdigest()}"

@@ -2,7 +2,7 @@
 """Executes a list of samples and says their digests; what `doctor` starts in fresh processes.
 
 ``python -m ksmtrio.campaign.sample`` reads one JSON document on stdin and prints one on stdout.
-Tests: `tests/unit/test_campaign_doctor.py`.
+Tests: `tests/cli/test_cli_doctor.py`.
 """
 
 from __future__ import annotations

@@ -115,6 +115,7 @@ class StressReport:
         stopped: why it ended.
         findings: by first execution.
         fault: a fault of ours, in one line; the rest is what was there before it.
+        unsaved: why a trace could not be written, in one line; that ends a campaign, too.
     """
 
     verdict: Verdict
@@ -128,6 +129,7 @@ class StressReport:
     kernel: Kernel
     scenarios: tuple[str, ...]
     fault: str | None = None
+    unsaved: str | None = None
 
     def failing(self, *, fail_on: str) -> list[DistinctFinding]:
         """Return the findings that count: all for ``any``, those not known for ``new``."""
@@ -148,6 +150,7 @@ class StressReport:
             "kernel": self.kernel.name,
             "scenarios": list(self.scenarios),
             "fault": self.fault,
+            "unsaved": self.unsaved,
         }
 
 
@@ -214,6 +217,7 @@ class Campaign:
         self._stopped: Stopped | None = None
         self._fault: str | None = None
         self._bad_input: BadInput | None = None
+        self._unwritable: str | None = None
         self._start = 0.0
         self._saving = trio.Lock()
         self._scope = trio.CancelScope()
@@ -222,7 +226,7 @@ class Campaign:
         """Run to the end of the budget, or until interrupted; save and report what was found.
 
         Raises:
-            BadInput: a scenario's start state is impossible, or traces cannot be written.
+            BadInput: a scenario's start state is impossible.
         """
         self._start = trio.current_time()
         limiter = trio.CapacityLimiter(self.plan.jobs)
@@ -369,7 +373,7 @@ class Campaign:
                     )
                 except BadInput as error:
                     self._unsaved.clear()
-                    self._bad_input = error
+                    self._unwritable = self._unwritable or str(error)
                     self.stop("fault")
                     return
                 except KsmtrioError as error:
@@ -440,6 +444,7 @@ class Campaign:
             kernel=self.plan.kernel,
             scenarios=tuple(scenario.name for scenario in self.plan.scenarios),
             fault=self._fault,
+            unsaved=self._unwritable,
         )
 
 

@@ -3,7 +3,7 @@
 
 A job goes in as plain data and comes out as a `ChunkResult`; nothing else crosses. A worker keeps
 choices only, and those only of executions that showed something. May read the clock, to keep to
-its budget. Tests: `tests/unit/test_campaign_workers.py`.
+its budget. Tests: `tests/replay/test_execution.py`.
 """
 
 from __future__ import annotations

@@ -33,6 +33,8 @@ def of_campaign(report: StressReport, *, fail_on: str) -> int:
         return FAULT
     if report.canary is not None and not report.canary.found:
         return FAULT
+    if report.unsaved is not None:
+        return BAD_INPUT
     if report.stopped == "interrupted":
         return INTERRUPTED
     if report.failing(fail_on=fail_on):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The live line of a campaign, on stderr. Tests: `tests/cli/test_cli_stress.py`."""
+"""The live line of a campaign, on stderr. Tests: `tests/unit/test_campaign_stress.py`."""
 
 from __future__ import annotations
 

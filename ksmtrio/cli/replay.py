@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``ksmtrio replay``: re-execute and compare. Tests: `tests/cli/test_cli_replay.py`."""
+"""``ksmtrio replay``: re-execute and compare. Tests: `tests/replay/test_edited_traces.py`."""
 
 from __future__ import annotations
 

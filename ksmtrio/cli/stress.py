@@ -83,6 +83,8 @@ def command(
     _print(output, report)
     if report.fault is not None:
         output.warn(f"ksmtrio: fault in ksmtrio itself: {report.fault}; please report it")
+    if report.unsaved is not None:
+        output.warn(f"ksmtrio: error: {report.unsaved}")
     if report.canary is not None and not report.canary.found:
         output.warn(f"ksmtrio: {report.canary.complaint()}")
     sys.exit(exit_codes.of_campaign(report, fail_on=fail_on))

@@ -29,34 +29,32 @@ KX = Points(__name__, "__ksm_exit", "KX", "1 1b 2 2#2 3 3#2")
 
 async def ksm_madvise(
     g: Globals, vma: Vma, start: Vaddr, end: Vaddr, *, advice: int
-) -> int:
-    """MA: MADV_MERGEABLE or MADV_UNMERGEABLE on a vma that spans exactly [start, end).
+) -> tuple[int, int]:
+    """MA: MADV_MERGEABLE or MADV_UNMERGEABLE on [start, end), which lies inside a vma.
 
     Kernel: mm/ksm.c, ksm_madvise(), v2.6.33. Context: mmap_sem held for write; takes no
-    ksm_thread_mutex, so memory offline does not lock it out. The new flags are stored by the
-    caller in the kernel, here at once: nobody can tell under mmap_sem.
+    ksm_thread_mutex, so memory offline does not lock it out.
 
     Returns:
-        0 or a negative errno.
+        (0 or a negative errno, vm_flags of the range; the caller splits the vma and stores them).
     """
+    flags = vma.vm_flags
     if advice == MADV_MERGEABLE:
-        if vma.vm_flags & VM_MERGEABLE:
-            return 0
+        if flags & VM_MERGEABLE:
+            return 0, flags
         mm = vma.vm_mm
         if not await mm.flags.test(MA["1"], MMF_VM_MERGEABLE):
             err = await _ksm_enter(g, mm)
             if err:
-                return err
-        vma.vm_flags |= VM_MERGEABLE
-        return 0
-    if not vma.vm_flags & VM_MERGEABLE:
-        return 0
+                return err, flags
+        return 0, flags | VM_MERGEABLE
+    if not flags & VM_MERGEABLE:
+        return 0, flags
     if await vma.anon_vma.read(MA["2"]) is not None:
         err = await unmerge_ksm_pages(g, vma, start, end)
         if err:
-            return err
-    vma.vm_flags &= ~VM_MERGEABLE
-    return 0
+            return err, flags
+    return 0, flags & ~VM_MERGEABLE
 
 
 async def _ksm_enter(g: Globals, mm: MmStruct) -> int:

@@ -41,10 +41,9 @@ from ksmtrio.mm.swap import get_page, put_page
 from ksmtrio.sched.points import Points
 from ksmtrio.units import PAGE_SIZE, Vaddr
 
-M2 = Points(__name__, "try_to_merge_two_pages", "M2", "1 2 3")
 MK = Points(__name__, "try_to_merge_with_ksm_page", "MK", "1 2 5 6")
 M1 = Points(__name__, "try_to_merge_one_page", "M1", "2 3 6 6#2 7 9")
-WP = Points(__name__, "write_protect_page", "WP", "1 1#2 2 2#2 2#3 3 5 6 6#2 7")
+WP = Points(__name__, "write_protect_page", "WP", "1 1#2 2 2#2 2#3 3 5 6 6#2 6#3 7 8")
 RP = Points(__name__, "replace_page", "RP", "1 1#2 2 2#2 3a 3b 3b#2 3c 3d 3e 3f/put_page")
 BK = Points(__name__, "break_ksm", "BK", "1 3 4/put_page")
 BC = Points(__name__, "break_cow", "BC", "2 3 3#2 5")
@@ -142,20 +141,21 @@ async def write_protect_page(g: Globals, vma: Vma, page: Page) -> Pte | None:
     if found is None:
         return None
     cell, ptl = found
-    pte = await cell.read(WP["3"])
-    if pte.write:
+    if (await cell.read(WP["3"])).write:
         # Not swapped: the slice has no swap cache. Clearing comes first, so that no user store
-        # and no lockless gup can start through the pte once the count is looked at.
-        await cell.write(WP["5"], PTE_NONE)
+        # and no lockless gup can start through the pte once the count is looked at. Reading and
+        # clearing are one step: a user access may set young and dirty until then.
+        pte = await cell.read(WP["5"])
+        cell.write_in_step(WP["5"], PTE_NONE)
         mapcount = await page_mapcount(page, WP["6"])
         if mapcount + 1 != await page.count.read(WP["6#2"]):
-            await cell.write(WP["7"], pte)
-            ptl.unlock(WP["7"])
+            await cell.write(WP["6#3"], pte)
+            ptl.unlock(WP["6#3"])
             return None
-        pte = pte._replace(write=False)
-        await cell.write(WP["7"], pte)
-    ptl.unlock(WP["7"])
-    return pte
+        await cell.write(WP["7"], pte._replace(write=False))
+    orig_pte = await cell.read(WP["8"])
+    ptl.unlock(WP["8"])
+    return orig_pte
 
 
 async def replace_page(g: Globals, vma: Vma, page: Page, kpage: Page, orig_pte: Pte) -> int:

@@ -37,13 +37,13 @@ from ksmtrio.mm.swap import put_page
 from ksmtrio.sched.points import Points
 from ksmtrio.units import PAGE_SIZE, Vaddr
 
-KT = Points(__name__, "ksm_scan_thread", "KT", "1 2 3 3#2 5 6 6#2 7")
+KT = Points(__name__, "ksm_scan_thread", "KT", "1 2 3 3#2 4 5 6 6#2 7")
 DS = Points(__name__, "ksm_do_scan", "DS", "1 3 5/put_page")
 SG = Points(
     __name__,
     "scan_get_next_rmap_item",
     "SG",
-    "1 2 4 6 7 8.3 8.4.1 8.4.3 8.4.3/put_page 8.4.4 8.4.4/put_page 9 11 12 12#2 12#3 14 return",
+    "1 4 6 7 8.3 8.4.1 8.4.3 8.4.3#2 8.4.3/put_page 8.4.4 8.4.4/put_page 9 11 12 12#2 12#3 14",
 )
 GR = Points(__name__, "get_next_rmap_item", "GR", "1 1.3 1.3#2 2 2#2 3")
 RT = Points(__name__, "remove_trailing_rmap_items", "RT", "1 2 3")
@@ -69,7 +69,7 @@ async def ksm_scan_thread(g: Globals, *, batches: int) -> None:
         await g.rt.cond_resched(KT["1"])
         await ksm.ksm_thread_mutex.lock(KT["2"])
         if await ksmd_should_run(g, KT["3"]):
-            await ksm_do_scan(g, ksm.ksm_thread_pages_to_scan.value)
+            await ksm_do_scan(g, await ksm.ksm_thread_pages_to_scan.read(KT["4"]))
         await ksm.ksm_thread_mutex.unlock(KT["5"])
         if await ksmd_should_run(g, KT["6"]):
             await g.rt.sleep(KT["7"])
@@ -122,7 +122,7 @@ async def scan_get_next_rmap_item(g: Globals) -> tuple[RmapItem, Page] | None:
         found = await _scan_mm(g, slot, mm)
         if found is not None:
             rmap_item, page = found
-            await mm.mmap_sem.up_read(SG["return"])
+            await mm.mmap_sem.up_read(SG["8.4.3#2"])
             return None if rmap_item is None else (rmap_item, page)
         slot = await _next_slot(g, slot, mm)
         if slot is ksm.head:
@@ -222,6 +222,7 @@ async def get_next_rmap_item(
         await adjust(g.ksm.ksm_rmap_items, GR["1.3#2"], -1)
         item.die("freed", GR["1.3#2"])
     g.rt.might_sleep(GR["2"])
+    await g.rt.point(GR["2"], "kmem_cache_alloc", None)
     if g.rt.fault("enomem", GR["2"]):
         return None
     await adjust(g.ksm.ksm_rmap_items, GR["2#2"], +1)

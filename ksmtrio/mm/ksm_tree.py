@@ -18,9 +18,9 @@ from ksmtrio.sched.points import Points
 
 GK = Points(__name__, "get_ksm_page", "GK", "1 2 3 4 4/put_page")
 RN = Points(__name__, "remove_node_from_stable_tree", "RN", "1 1.1 1.4 2 3")
-RI = Points(__name__, "remove_rmap_item_from_tree", "RI", "1 3 5 6/put_page 7 8 9")
+RI = Points(__name__, "remove_rmap_item_from_tree", "RI", "1 3 4 5 6/put_page 7 8 9")
 HA = Points(__name__, "hold_anon_vma", "HA", "2")
-DA = Points(__name__, "drop_anon_vma", "DA", "1 1#2 1#3 2")
+DA = Points(__name__, "drop_anon_vma", "DA", "1 1#2 1#3 2 3 4")
 SS = Points(__name__, "stable_tree_search", "SS", "1 1/get_page 2.1 2.3 2.4/put_page")
 SI = Points(__name__, "stable_tree_insert", "SI", "1.1 1.3 1.4/put_page 2 3 5 6")
 SA = Points(__name__, "stable_tree_append", "SA", "3 4")
@@ -116,6 +116,7 @@ async def remove_rmap_item_from_tree(g: Globals, rmap_item: RmapItem) -> None:
         page = await get_ksm_page(g, stable_node)
         if page is not None:
             await page.page_lock.lock(RI["3"])
+            await g.rt.point(RI["4"], "hlist_del", stable_node.kpfn)
             stable_node.hlist = tuple(r for r in stable_node.hlist if r is not rmap_item)
             await page.page_lock.unlock(RI["5"])
             await put_page(g, page, RI["6/put_page"])
@@ -158,9 +159,9 @@ async def drop_anon_vma(g: Globals, rmap_item: RmapItem) -> None:
         return
     await g.rt.point(DA["2"], "list_empty", anon_vma.lock)
     empty = not anon_vma.head
-    anon_vma.lock.unlock(DA["2"])
+    anon_vma.lock.unlock(DA["3"])
     if empty:
-        anon_vma.die("freed", DA["2"])
+        anon_vma.die("freed", DA["4"])
 
 
 async def stable_tree_search(g: Globals, page: Page) -> tuple[Page, StableNode | None] | None:

@@ -25,12 +25,18 @@ async def sys_madvise(
     """
     await mm.mmap_sem.down_write(MADVISE["1"])
     position, holes, err = start, False, 0
-    for vma in await vmas_cut_to(g, mm, start, end):
-        holes = holes or vma.vm_start > position
-        err = await ksm_madvise(g, vma, vma.vm_start, vma.vm_end, advice=advice)
+    for vma in mm.vmas:
+        low, high = max(vma.vm_start, start), min(vma.vm_end, end)
+        if low >= high:
+            continue
+        holes = holes or low > position
+        err, flags = await ksm_madvise(g, vma, low, high, advice=advice)
         if err:
             break
-        position = vma.vm_end
+        if flags != vma.vm_flags:
+            for part in await vmas_cut_to(g, mm, low, high):
+                part.vm_flags = flags
+        position = high
     holes = holes or (err == 0 and position < end)
     await mm.mmap_sem.up_write(MADVISE["2"])
     if err:

@@ -36,13 +36,18 @@ ZERO_PFN: Final = -2
 
 FP = Points(__name__, "follow_page", "FP", "1 2 5 6")
 HP = Points(__name__, "handle_pte_fault", "HP", "1 4 5 8")
-AF = Points(__name__, "do_anonymous_page", "AF", "1 2 4 5 6 7 zero.1 zero.2 zero.3 5/put_page")
+AF = Points(
+    __name__,
+    "do_anonymous_page",
+    "AF",
+    "1 1#2 1#3 2 2#2 2#3 4 5 5/put_page 6 6/lru 7 zero.1 zero.2 zero.3",
+)
 CW = Points(
     __name__,
     "do_wp_page",
     "CW",
-    "1 1.1 1.1#2 1.1#3 1.1#4 1.1#5 1.1#6 1.2 1.3 3 4 5 6 6#2 9 10 10a 10b 10c 10d "
-    "11/put_page 12/put_page",
+    "1 1.1 1.1#2 1.1#3 1.1#4 1.1#5 1.1#6 1.2 1.3 3 4 4#2 4#3 5 5#2 5#3 6 6#2 9 10 10a 10b 10b/lru "
+    "10c 10d 11/put_page 12/put_page",
 )
 RU = Points(__name__, "reuse_swap_page", "RU", "1 2")
 ZP = Points(__name__, "zap_pte_range", "ZP", "lock 1 1#2 2 4 6/put_page")
@@ -97,7 +102,9 @@ async def handle_mm_fault(
         return 0
     if write and not pte.write:
         return await do_wp_page(g, vma, address, cell, ptl, pte)
-    await cell.write(HP["8"], pte._replace(young=True, dirty=pte.dirty or write))
+    # Read again in the step that stores: another thread's access may have set bits meanwhile.
+    pte = await cell.read(HP["8"])
+    cell.write_in_step(HP["8"], pte._replace(young=True, dirty=pte.dirty or write))
     ptl.unlock(HP["8"])
     return 0
 
@@ -113,7 +120,8 @@ async def do_anonymous_page(
             await cell.write(AF["zero.3"], Pte("present", ZERO_PFN, young=True, special=True))
         ptl.unlock(AF["zero.3"])
         return 0
-    await anon_vma_prepare(g, vma, AF["1"])
+    if await anon_vma_prepare(g, vma, AF["1"]):
+        return VM_FAULT_OOM
     page = await alloc_page(g, AF["2"], zero=True)
     if page is None:
         return VM_FAULT_OOM
@@ -196,8 +204,9 @@ async def _wp_copy(
     orig: Pte,
 ) -> int:
     """CW.4-13: copy to a fresh page; the caller holds a reference on `page`, no pte lock."""
-    await anon_vma_prepare(g, vma, CW["4"])
-    new = await alloc_page(g, CW["5"], zero=page is None)
+    new: Page | None = None
+    if not await anon_vma_prepare(g, vma, CW["4"]):
+        new = await alloc_page(g, CW["5"], zero=page is None)
     if new is None:
         if page is not None:
             await put_page(g, page, CW["12/put_page"])

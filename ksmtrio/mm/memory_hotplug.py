@@ -37,11 +37,11 @@ from ksmtrio.units import Pfn
 NR_OFFLINE_AT_ONCE_PAGES = 256
 RETRY_MAX = 5
 
-OP = Points(__name__, "offline_pages", "OP", "2 8 9 10 10#2 12 13 13#2 13#3 17 19 23")
+OP = Points(__name__, "offline_pages", "OP", "2 4 8 9 10 10#2 12 13 13#2 13#3 17 23")
 SC = Points(__name__, "scan_lru_pages", "SC", "1")
-DR = Points(__name__, "do_migrate_range", "DR", "1 1#2 4/hotremove_migrate_alloc")
+DR = Points(__name__, "do_migrate_range", "DR", "1 1#2 4/hotremove_migrate_alloc 4/hotremove_migrate_alloc#2 4/hotremove_migrate_alloc#3")
 OI = Points(__name__, "__offline_isolated_pages", "OI", "1 2 3")
-ON = Points(__name__, "online_pages", "ON", "2 2#2 2#3 2#4 3")
+ON = Points(__name__, "online_pages", "ON", "2 2#2 2#3 3")
 RS = Points(__name__, "remove_section", "RS", "2 3")
 
 
@@ -59,7 +59,7 @@ async def offline_pages(g: Globals, section: Section) -> int:
         await g.pm_mutex.lock(OP["2"])
     ret = await start_isolate_page_range(g, section)
     if ret == 0:
-        arg = MemoryNotify(section.start_pfn, section.end_pfn - section.start_pfn)
+        arg = await _offline_notice(g, section)
         ret = notifier_to_errno(await g.memory_chain.call_chain(MEM_GOING_OFFLINE, arg))
         if ret == 0:
             ret = await _migrate_all(g, section)
@@ -76,6 +76,13 @@ async def offline_pages(g: Globals, section: Section) -> int:
     if g.pm_mutex is not None:
         await g.pm_mutex.unlock(OP["23"])
     return ret
+
+
+async def _offline_notice(g: Globals, section: Section) -> MemoryNotify:
+    """OP.4: the range, and its node if that has no other memory."""
+    nr_pages = section.end_pfn - section.start_pfn
+    all_there_is = await g.zones[section.nid].present_pages.read(OP["4"]) <= nr_pages
+    return MemoryNotify(section.start_pfn, nr_pages, section.nid if all_there_is else -1)
 
 
 async def _migrate_all(g: Globals, section: Section) -> int:

@@ -15,7 +15,7 @@ from ksmtrio.mm.memory import vm_normal_page
 from ksmtrio.mm.migrate import Target, migrate_pages, migrate_prep
 from ksmtrio.mm.mm_types import MmStruct, Page, Vma, page_ksm, page_mapcount
 from ksmtrio.mm.mmap import vmas_cut_to
-from ksmtrio.mm.page_alloc import alloc_page
+from ksmtrio.mm.page_alloc import alloc_page, node_has_memory
 from ksmtrio.mm.page_flags import PG_RESERVED
 from ksmtrio.mm.vmscan import isolate_lru_page, putback_lru_pages
 from ksmtrio.sched.points import Points
@@ -27,7 +27,7 @@ MPOL_MF_MOVE_ALL: Final = 4
 _VALID_FLAGS: Final = MPOL_MF_STRICT | MPOL_MF_MOVE | MPOL_MF_MOVE_ALL
 
 CP = Points(__name__, "check_pte_range", "CP", "1 2 3 3#2 5")
-MB = Points(__name__, "do_mbind", "MB", "3 6/new_vma_page 8")
+MB = Points(__name__, "do_mbind", "MB", "3 3#2 6/new_vma_page 6/new_vma_page#2 6/new_vma_page#3 8")
 
 
 async def do_mbind(
@@ -41,29 +41,30 @@ async def do_mbind(
     Args:
         start: byte address, page aligned.
         length: bytes, rounded up to pages.
-        nodes: node numbers; must exist.
+        nodes: node numbers; those without memory do not count, and one must be left.
         flags: MPOL_MF_* bits.
 
     Returns:
         0, -EINVAL, -EFAULT or -EIO.
     """
     end = start + ((length + PAGE_SIZE - 1) & -PAGE_SIZE)
-    if flags & ~_VALID_FLAGS or start % PAGE_SIZE or not nodes or end < start:
-        return -EINVAL
-    if any(nid not in g.zones for nid in nodes):
+    if flags & ~_VALID_FLAGS or start % PAGE_SIZE or end < start:
         return -EINVAL
     if end == start:
         return 0
+    if not nodes:
+        return -EINVAL
     moving = bool(flags & (MPOL_MF_MOVE | MPOL_MF_MOVE_ALL))
     if moving:
         await migrate_prep(g)
     await mm.mmap_sem.down_write(MB["3"])
+    usable = [nid for nid in sorted(nodes) if await node_has_memory(g, nid, MB["3#2"])]
     pages: list[Page] = []
-    err = await check_range(g, mm, start, end, nodes, flags, pages)
+    err = await check_range(g, mm, start, end, nodes, flags, pages) if usable else -EINVAL
     if err:
         await putback_lru_pages(g, pages)
     else:
-        err = await _apply_and_move(g, mm, start, end, nodes, flags, pages)
+        err = await _apply_and_move(g, mm, start, end, usable, flags, pages)
     await mm.mmap_sem.up_write(MB["8"])
     return err
 
@@ -114,14 +115,14 @@ async def check_range(
     for vma in after:
         if vma.vm_start >= end:
             break
+        if vma is after[-1] and vma.vm_end < end:
+            return -EFAULT
         if previous is not None and previous.vm_end < vma.vm_start:
             return -EFAULT
         previous = vma
         low, high = max(vma.vm_start, start), min(vma.vm_end, end)
         if flags and await check_pte_range(g, vma, low, high, nodes, flags, pages):
             return -EIO
-    if after[-1].vm_end < end:
-        return -EFAULT
     return 0
 
 

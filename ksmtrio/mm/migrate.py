@@ -15,7 +15,7 @@ from ksmtrio.locking.rcu import rcu_read_lock, rcu_read_unlock
 from ksmtrio.mm.globals import Globals
 from ksmtrio.mm.ksm_rmap import ksm_migrate_page, rmap_walk, try_to_unmap
 from ksmtrio.mm.migration_entry import migration_entry_to_page
-from ksmtrio.mm.mm_types import VM_WRITE, Page, Pte, Vma, page_anon, page_ksm, page_mapped
+from ksmtrio.mm.mm_types import Page, Pte, Vma, page_anon, page_ksm, page_mapped
 from ksmtrio.mm.page_flags import (
     PG_ACTIVE,
     PG_DIRTY,
@@ -36,7 +36,7 @@ UM = Points(__name__, "unmap_and_move", "UM", "2 3 4 6 7 9 10 13 17")
 MN = Points(__name__, "move_to_new_page", "MN", "1 2 3 3#2 4 6 7")
 MM = Points(__name__, "migrate_page_move_mapping", "MM", "2")
 MC = Points(__name__, "migrate_page_copy", "MC", "1 1#2 2 2#2 3 4 7")
-RM = Points(__name__, "remove_migration_pte", "RM", "1 2 3 3#2 4a 4c 4d")
+RM = Points(__name__, "remove_migration_pte", "RM", "1 2 3 3#2 4a 4c 4d 4d#2")
 MPG = Points(__name__, "migrate_pages", "MPg", "2")
 
 PASSES_MAX: Final = 10
@@ -190,7 +190,7 @@ async def move_to_new_page(g: Globals, new: Page, page: Page) -> int:
     """
     if not await new.page_lock.trylock(MN["1"]):
         raise KernelBug(MN["1"], "BUG in move_to_new_page: new page is locked")
-    await new.index.write(MN["2"], page.index.read_in_step(MN["2"]))
+    new.index.write_in_step(MN["2"], await page.index.read(MN["2"]))
     word = await page.mapping.read(MN["3"])
     await new.mapping.write(MN["3#2"], word)
     if await page.flags.test(MN["4"], PG_SWAPBACKED):
@@ -220,7 +220,7 @@ async def migrate_page_copy(g: Globals, new: Page, page: Page) -> None:
     Kernel: mm/migrate.c, migrate_page_copy(), v2.6.33; specification MC.1-7.
     """
     for half, label in ((0, MC["1"]), (1, MC["1#2"])):
-        await new.content[half].write(label, page.content[half].read_in_step(label))
+        new.content[half].write_in_step(label, await page.content[half].read(label))
     kept = await page.flags.read(MC["2"]) & (PG_REFERENCED | PG_UPTODATE | PG_ACTIVE | PG_UNEVICTABLE)
     new.flags.change_in_step(MC["2"], set_=kept)
     page.flags.change_in_step(MC["2#2"], clear=PG_ACTIVE | PG_UNEVICTABLE)
@@ -257,8 +257,7 @@ async def remove_migration_pte(
     entry = await cell.read(RM["3"])
     if entry.migration and await migration_entry_to_page(g, entry, RM["3#2"]) is old:
         await get_page(new, RM["4a"])
-        writable = entry.write and bool(vma.vm_flags & VM_WRITE)
-        await cell.write(RM["4c"], Pte("present", new.pfn, writable))
+        await cell.write(RM["4c"], Pte("present", new.pfn, entry.write))
         await page_add_anon_rmap(new, vma, address, RM["4d"])
     ptl.unlock(RM["4d"])
     return SWAP_AGAIN

@@ -11,18 +11,20 @@ from ksmtrio.mm.memory import follow_page, vm_normal_page
 from ksmtrio.mm.migrate import Target, migrate_pages, migrate_prep
 from ksmtrio.mm.mm_types import MmStruct, Page, page_ksm, page_mapcount
 from ksmtrio.mm.mmap import find_vma
-from ksmtrio.mm.page_alloc import alloc_page
+from ksmtrio.mm.page_alloc import alloc_page, node_has_memory
 from ksmtrio.mm.page_flags import PG_RESERVED
 from ksmtrio.mm.swap import put_page
 from ksmtrio.mm.vmscan import isolate_lru_page
 from ksmtrio.sched.points import Points
 from ksmtrio.units import Nid, Vaddr
 
+PM = Points(__name__, "do_pages_move", "PM", "2")
 PA = Points(
     __name__,
     "do_move_page_to_node_array",
     "PA",
-    "1 2.3 2.3#2 2.3/put_page 2.4/put_page 2.5 2.5/put_page 2.6/put_page 3/new_page_node 4",
+    "1 2.3 2.3#2 2.3/put_page 2.4/put_page 2.5 2.5/put_page 2.6/put_page "
+    "3/new_page_node 3/new_page_node#2 3/new_page_node#3 4",
 )
 PS = Points(__name__, "do_pages_stat_array", "PS", "1 2 3 4 5 6")
 
@@ -42,8 +44,9 @@ async def do_pages_move(
         (0 or a negative errno, statuses: a node or a negative errno per entry; empty on error).
     """
     await migrate_prep(g)
-    if any(nid not in g.zones for _, nid in entries):
-        return -ENODEV, []
+    for _, nid in entries:
+        if not await node_has_memory(g, nid, PM["2"]):
+            return -ENODEV, []
     status = [0] * len(entries)
     err = await _move_page_to_node_array(g, mm, entries, status, migrate_all=migrate_all)
     return (err, []) if err < 0 else (0, status)
@@ -62,10 +65,11 @@ async def _move_page_to_node_array(
     owner: dict[Page, int] = {}
     await mm.mmap_sem.down_read(PA["1"])
     for number, (address, nid) in enumerate(entries):
-        page = await _isolate_one(g, mm, address, nid, status, number, migrate_all=migrate_all)
+        page = await _isolate_one(
+            g, mm, address, nid, status, number, owner, migrate_all=migrate_all
+        )
         if page is not None:
             pages.append(page)
-            owner[page] = number
 
     async def new_page_node(page: Page) -> Target:
         number = owner[page]
@@ -91,10 +95,15 @@ async def _isolate_one(
     nid: Nid,
     status: list[int],
     number: int,
+    owner: dict[Page, int],
     *,
     migrate_all: bool,
 ) -> Page | None:
-    """PA.2: look one entry up; isolate its page, or set its status and return None."""
+    """PA.2: look one entry up; isolate its page, or set its status and return None.
+
+    `owner` remembers the first entry that named each page: its node and its status slot are used
+    for the migration, also when only a later entry could isolate the page.
+    """
     vma = find_vma(mm, address)
     if vma is None:
         status[number] = -EFAULT
@@ -109,6 +118,7 @@ async def _isolate_one(
         status[number] = -ENOENT
         await put_page(g, page, PA["2.3/put_page"])
         return None
+    owner.setdefault(page, number)
     if page.nid == nid:
         status[number] = nid
         await put_page(g, page, PA["2.4/put_page"])

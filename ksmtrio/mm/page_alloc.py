@@ -11,7 +11,13 @@ from collections.abc import Iterable
 
 from ksmtrio.mm.globals import Globals
 from ksmtrio.mm.mm_types import Page, page_anon
-from ksmtrio.mm.mmzone import MIGRATE_ISOLATE, MIGRATE_MOVABLE, PerCpu, Zone
+from ksmtrio.mm.mmzone import (
+    MIGRATE_ISOLATE,
+    MIGRATE_MOVABLE,
+    MIGRATE_UNMOVABLE,
+    PerCpu,
+    Zone,
+)
 from ksmtrio.mm.page_flags import (
     CHECK_AT_FREE,
     PG_ACTIVE,
@@ -30,6 +36,11 @@ PF = Points(__name__, "put_page", "PF", "2 2#2 3 4 4#2 5 6 6#2 6#3")
 def zonelist(g: Globals, nid: Nid) -> list[Zone]:
     """Return the zones to try, the given node's first, then by distance."""
     return sorted(g.zones.values(), key=lambda zone: (abs(zone.nid - nid), zone.nid))
+
+
+async def node_has_memory(g: Globals, nid: Nid, at: str) -> bool:
+    """node_state(nid, N_HIGH_MEMORY): false once all of a node's memory is offline; a racy look."""
+    return nid in g.zones and await g.zones[nid].present_pages.read(at) > 0
 
 
 async def alloc_page(
@@ -59,14 +70,14 @@ async def alloc_page(
 
 
 async def _rmqueue(g: Globals, zone: Zone, at: str) -> Page | None:
-    """buffered_rmqueue(): this CPU's list first, then the zone's MOVABLE list."""
+    """buffered_rmqueue(): this CPU's list first, then MOVABLE, then UNMOVABLE pageblocks."""
     pcp = g.this_cpu.pcp
     for page in reversed(pcp):
         if page.nid == zone.nid:
             pcp.remove(page)
             return page
     await zone.lock.lock(f"{at}#2")
-    free = zone.free_list[MIGRATE_MOVABLE]
+    free = zone.free_list[MIGRATE_MOVABLE] or zone.free_list[MIGRATE_UNMOVABLE]
     taken: Page | None = None
     if free:
         # Which free frame comes back is a data choice: the one freed last, or the coldest.
@@ -79,7 +90,12 @@ async def _rmqueue(g: Globals, zone: Zone, at: str) -> Page | None:
 
 async def _prep_new_page(page: Page, at: str, *, zero: bool) -> None:
     """prep_new_page(): the allocator's checks, then private 0 and _count 1."""
-    if page.flags.value or page.mapping.value is not None or page.count.value:
+    if (
+        page.flags.value
+        or page.mapping.value is not None
+        or page.count.value
+        or page.mapcount.value != -1
+    ):
         _bad_page(page, at, "allocated")
     page.private.write_in_step(at, 0)
     if zero:

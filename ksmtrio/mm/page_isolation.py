@@ -15,7 +15,7 @@ from ksmtrio.mm.page_flags import PG_BUDDY
 from ksmtrio.sched.cell import Cell
 from ksmtrio.sched.points import Points
 
-IS = Points(__name__, "start_isolate_page_range", "IS", "1 2 3")
+IS = Points(__name__, "start_isolate_page_range", "IS", "1 2 3 3#2")
 UN = Points(__name__, "unset_migratetype_isolate", "UN", "1 2")
 CI = Points(__name__, "check_pages_isolated", "CI", "1 2 3 4 5")
 
@@ -51,7 +51,7 @@ async def _set_migratetype_isolate(
     """set_migratetype_isolate(). Differs: no balloon drivers on the isolate-notifier chain."""
     zone = g.zones[section.nid]
     await zone.lock.lock(IS["1"])
-    movable = migratetype.value == MIGRATE_MOVABLE
+    movable = migratetype.read_in_step(IS["1"]) == MIGRATE_MOVABLE
     if movable:
         await migratetype.write(IS["2"], MIGRATE_ISOLATE)
         _move_freepages(g, section, block, MIGRATE_MOVABLE, MIGRATE_ISOLATE)
@@ -66,7 +66,7 @@ async def unset_migratetype_isolate(g: Globals, section: Section, block: int) ->
     zone = g.zones[section.nid]
     migratetype = section.migratetypes[block]
     await zone.lock.lock(UN["1"])
-    if migratetype.value == MIGRATE_ISOLATE:
+    if migratetype.read_in_step(UN["1"]) == MIGRATE_ISOLATE:
         await migratetype.write(UN["2"], MIGRATE_MOVABLE)
         _move_freepages(g, section, block, MIGRATE_ISOLATE, MIGRATE_MOVABLE)
     zone.lock.unlock(UN["2"])

@@ -7,6 +7,7 @@ Tests: `tests/unit/test_rmap.py`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from errno import ENOMEM
 from typing import Final
 
 from ksmtrio.errors import KernelBug, VmBug
@@ -35,7 +36,7 @@ SWAP_SUCCESS: Final = 0
 SWAP_AGAIN: Final = 1
 SWAP_FAIL: Final = 2
 
-TA = Points(__name__, "try_to_unmap_anon", "TA", "1 2 3")
+TA = Points(__name__, "try_to_unmap_anon", "TA", "1 1#2 1#3 2 3")
 T1 = Points(__name__, "try_to_unmap_one", "T1", "1 1#2 1#3 4a 4b 4d 4e 4f")
 WA = Points(__name__, "rmap_walk_anon", "WA", "1 2")
 
@@ -43,14 +44,16 @@ RmapAction = Callable[[Page, Vma, Vaddr], Awaitable[int]]
 """(page, vma, address) -> SWAP_*; what an rmap walk does at each place."""
 
 
-async def anon_vma_prepare(g: Globals, vma: Vma, at: str) -> None:
+async def anon_vma_prepare(g: Globals, vma: Vma, at: str) -> int:
     """anon_vma_prepare(): give the vma an anon_vma unless it has one. mmap_sem held; sleeps.
 
-    Differs: never reuses a neighbour's anon_vma.
+    Differs: never reuses a neighbour's anon_vma. Returns 0 or -ENOMEM.
     """
     g.rt.might_sleep(at)
     if await vma.anon_vma.read(at) is not None:
-        return
+        return 0
+    if g.rt.fault("enomem", at):
+        return -ENOMEM
     fresh = AnonVma(g.rt, g.watchers)
     g.anon_vmas.append(fresh)
     await fresh.lock.lock(f"{at}#2")
@@ -64,6 +67,7 @@ async def anon_vma_prepare(g: Globals, vma: Vma, at: str) -> None:
     fresh.lock.unlock(at)
     if unused:
         fresh.die("freed", at)
+    return 0
 
 
 async def anon_vma_unlink(g: Globals, vma: Vma, at: str) -> None:

@@ -23,10 +23,24 @@ _COMPRESSION_LEVEL: Final = 6
 
 
 class _Sink:
-    """A binary file whose flush does nothing: the logger flushes each line, gzip must not."""
+    """A binary file whose flush does nothing: the logger flushes each line, gzip must not.
+
+    A full disk must not look like a fault of the execution that is being recorded: the first error
+    is kept for the end of the trace.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
-        self.write = file.write
+        self._write = file.write
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        """Write, unless that failed before."""
+        if self.error is None:
+            try:
+                return self._write(data)
+            except OSError as error:
+                self.error = error
+        return len(data)
 
     def flush(self) -> None:
         """Leave it to the end of the trace."""
@@ -51,19 +65,21 @@ class TraceWriter:
 
     def __init__(self, path: Path) -> None:
         check_trace_suffix(path)
+        self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._raw = path.open("wb")
         except OSError as error:
-            raise BadInput(f"{path}: cannot be written: {error.strerror}") from error
+            raise _unwritable(path, error) from error
         self._file: BinaryIO = self._raw
         if path.name.endswith(".gz"):
             packed = gzip.GzipFile(
                 filename="", mode="wb", compresslevel=_COMPRESSION_LEVEL, fileobj=self._raw, mtime=0
             )
             self._file = cast("BinaryIO", packed)
+        self._sink = _Sink(self._file)
         self._log = structlog.wrap_logger(
-            structlog.BytesLogger(cast("BinaryIO", _Sink(self._file))),
+            structlog.BytesLogger(cast("BinaryIO", self._sink)),
             processors=[_as_line],
             wrapper_class=structlog.BoundLogger,
             context_class=dict,
@@ -83,10 +99,19 @@ class TraceWriter:
         self._log.info("footer", record=footer)
 
     def close(self) -> None:
-        """Finish the file."""
-        if self._file is not self._raw:
-            self._file.close()
-        self._raw.close()
+        """Finish the file.
+
+        Raises:
+            BadInput: some of it could not be written.
+        """
+        try:
+            if self._file is not self._raw:
+                self._file.close()
+            self._raw.close()
+        except OSError as error:
+            self._sink.error = self._sink.error or error
+        if self._sink.error is not None:
+            raise _unwritable(self._path, self._sink.error)
 
     def __enter__(self) -> Self:
         return self
@@ -98,6 +123,10 @@ class TraceWriter:
         where: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _unwritable(path: Path, error: OSError) -> BadInput:
+    return BadInput(f"{path}: cannot be written: {error.strerror or error}")
 
 
 def check_trace_suffix(path: Path) -> None:

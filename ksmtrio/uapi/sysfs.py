@@ -18,14 +18,15 @@ from ksmtrio.mm.globals import Globals
 async def write_memory_state(g: Globals, block: MemoryBlock, text: str) -> int:
     """Write `/sys/devices/system/memory/memoryN/state`; returns the number of bytes written.
 
-    The text is compared by prefix, up to its length, as store_mem_state() does.
+    Word and text are compared up to the end of the shorter, as store_mem_state() does: a prefix
+    of the word will do, and what follows the word, as a newline, does not matter.
 
     Raises:
         SyscallError: EINVAL for other words, or the errno of the operation.
     """
-    if text and "online".startswith(text):
+    if text and "online".startswith(text[:6]):
         online = True
-    elif text and "offline".startswith(text):
+    elif text and "offline".startswith(text[:7]):
         online = False
     else:
         raise SyscallError(EINVAL)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from tests.campaigns import search
+from tests.campaigns import follow, search, without_actor
 
 
 def test_rereading_the_node_does_no_harm_under_the_lockout() -> None:
@@ -12,6 +12,15 @@ def test_rereading_the_node_does_no_harm_under_the_lockout() -> None:
 
 
 def test_without_the_lockout_the_wrong_page_is_put() -> None:
+    """K takes a reference on P; P moves to N; K reads kpfn again and puts N."""
+    turns = (
+        "ksmd@ksm_scan_thread.2",
+        "hotplug@migrate_page_copy.1",
+        "ksmd@cmp_and_merge_page.2",
+        "hotplug@putback_lru_page.1",
+        "ksmd",
+    )
     switches = ["search_returns_page", "offline_locks_out_ksm"]
-    result = search("offline_vs_ksmd", 1_500, without=switches)
-    assert any(s.startswith("page_state:") for s in result.signatures)
+    scenario = without_actor("offline_vs_ksmd", "reader")
+    outcome = follow(scenario, *turns, without=switches)
+    assert any(s.startswith("page_state:refcount") for s in outcome.signatures())

@@ -56,7 +56,9 @@ def reached(writes):
     return tracker.reached()
 
 
-@pytest.mark.parametrize(("writes", "names"), [(1, ()), (2, ("second_write",)), (5, ("second_write",))])
+@pytest.mark.parametrize(
+    ("writes", "names"), [(1, ()), (2, ("second_write",)), (5, ("second_write",))]
+)
 def test_mark_is_reached_when_its_machine_says_so(writes, names):
     assert reached(writes) == names
 

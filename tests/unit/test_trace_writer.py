@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import gzip
 import json
+from pathlib import Path
 
 import pytest
 import structlog
 
 from ksmtrio.errors import BadInput
 from ksmtrio.trace.writer import TraceWriter
-from tests.unit.trace_files import write
+from tests.unit.trace_files import BODY, write
 
 
 def test_each_line_is_one_record(tmp_path):
@@ -51,6 +52,15 @@ def test_global_configuration_is_neither_used_nor_touched(tmp_path):
 
 def test_directories_are_made(tmp_path):
     assert write(tmp_path / "a" / "b" / "t.jsonl").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("name", ["t.jsonl", "t.jsonl.gz"])
+def test_full_disk_is_bad_input_once_the_trace_ends(tmp_path, name):
+    path = tmp_path / name
+    path.symlink_to("/dev/full")
+    with pytest.raises(BadInput, match="cannot be written: No space left"):
+        write(path, BODY * 1000)
 
 
 @pytest.mark.parametrize("name", ["t.json", "t", "t.jsonl.zip"])

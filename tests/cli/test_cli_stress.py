@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``ksmtrio stress``: worker processes, findings, budgets, the canary, interruption."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+from click.testing import CliRunner
+
+from ksmtrio.campaign import canary, findings
+from ksmtrio.campaign.known import KnownIssue
+from ksmtrio.campaign.stress import Campaign, StressPlan
+from ksmtrio.cli.main import cli
+from ksmtrio.kconfig import build_kernel
+from ksmtrio.scenario import load_scenario
+
+BROKEN = ("--without", "ksm_notifier_first")
+
+
+@pytest.fixture(autouse=True)
+def _in_a_fresh_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def stress(*arguments):
+    return CliRunner().invoke(cli, ["stress", *arguments])
+
+
+def report(*arguments):
+    result = stress(*arguments, "--json")
+    return result.exit_code, json.loads(result.stdout)
+
+
+def plan(**changes):
+    wanted = {
+        "scenarios": (load_scenario("first_race"),),
+        "kernel": build_kernel(without=["ksm_notifier_first"]),
+        "runs": 40,
+        "canary": False,
+        "traces": Path("traces"),
+    }
+    return StressPlan(**(wanted | changes))
+
+
+def campaign(known=(), **changes):
+    async def main():
+        return await Campaign(plan(**changes), known=known).run()
+
+    return trio.run(main)
+
+
+def test_clean_campaign_states_its_evidence():
+    code, found = report("first_race", "--runs", "30", "--jobs", "2")
+    assert code == 0
+    assert list(found)[:9] == [
+        "verdict",
+        "stopped",
+        "executions",
+        "points",
+        "seconds",
+        "executions_per_s",
+        "points_per_s",
+        "findings",
+        "evidence",
+    ]
+    assert (found["verdict"], found["stopped"], found["executions"]) == ("clean", "runs", 30)
+    evidence = found["evidence"]
+    assert evidence["canary"]["found"]
+    assert evidence["failure_probability_bound_95"] == pytest.approx(0.095, rel=0.01)
+    assert 0 < evidence["distinct_schedules"] <= 30
+    assert "first_race" in evidence["marks"]
+
+
+def test_each_distinct_finding_comes_with_a_trace_that_replays():
+    code, found = report("first_race", *BROKEN, "--seeds", "0:40", "--jobs", "2")
+    assert (code, found["verdict"], found["executions"]) == (1, "finding", 40)
+    signatures = [row["signature"] for row in found["findings"]]
+    assert len(signatures) == len(set(signatures)) > 0
+    for row in found["findings"]:
+        assert row["command"] == f"ksmtrio replay {row['trace']}"
+        result = CliRunner().invoke(cli, ["replay", row["trace"], "--json"])
+        assert result.exit_code == 0
+        assert row["signature"] in json.loads(result.stdout)["traces"][0]["findings"]
+
+
+def test_report_ends_with_a_command():
+    result = stress("first_race", *BROKEN, "--runs", "40", "--jobs", "1")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("finding: 40 executions in ")
+    assert result.stdout.splitlines()[-1].strip().startswith("ksmtrio replay .ksmtrio/first_race-")
+
+
+def test_findings_do_not_depend_on_the_number_of_workers():
+    def told(jobs):
+        found = campaign(jobs=jobs, runs=200, traces=Path(f"traces{jobs}"))
+        return [
+            (f.sighting.finding, f.sighting.spec, f.first_execution, f.count, f.trace.name)
+            for f in found.findings
+        ], {f.trace.name: f.trace.read_bytes() for f in found.findings}
+
+    assert told(1) == told(2)
+
+
+def test_scenarios_take_turns():
+    found = campaign(scenarios=(load_scenario("first_race"), load_scenario("offline_veto")), runs=9)
+    assert found.executions == 9
+    assert found.scenarios == ("first_race", "offline_veto")
+
+
+def test_time_budget_ends_a_campaign():
+    code, found = report("first_race", "--time", "0.5", "--jobs", "1")
+    assert (code, found["stopped"], found["verdict"]) == (0, "time", "clean")
+    assert found["executions"] > 0
+
+
+def test_known_findings_do_not_fail_a_campaign():
+    found = campaign(known=(KnownIssue("locks:*", "as it was"),))
+    assert found.findings
+    assert found.failing(fail_on="new") == []
+    assert len(found.failing(fail_on="any")) == len(found.findings)
+
+
+def test_same_finding_of_a_later_campaign_uses_the_same_file():
+    first, second = campaign(), campaign()
+    assert [f.trace for f in first.findings] == [f.trace for f in second.findings]
+    assert len(list(Path("traces").iterdir())) == len(first.findings)
+
+
+def test_missed_canary_is_loud_and_code_4(monkeypatch):
+    monkeypatch.setattr(canary, "FINDING", ("locks", "no-such-kind"))
+    monkeypatch.setattr(canary, "SEEDS_MAX", 3)
+    result = stress("first_race", "--runs", "3", "--jobs", "1")
+    assert result.exit_code == 4
+    assert "THE CANARY WAS MISSED" in result.stderr
+    assert not result.stdout.startswith("clean")
+
+
+def test_finding_that_does_not_come_back_is_a_fault(monkeypatch):
+    real = findings.record_execution
+
+    async def other_kernel(scenario, kernel, plan_, path, **options):
+        del kernel
+        return await real(scenario, build_kernel(), plan_, path, **options)
+
+    monkeypatch.setattr(findings, "record_execution", other_kernel)
+    found = campaign()
+    assert "did not come back" in found.fault
+    assert found.stopped == "fault"
+
+
+def test_traces_that_cannot_be_written_are_bad_input():
+    Path("file").write_text("")
+    result = stress("first_race", *BROKEN, "--runs", "40", "--traces", "file/sub")
+    assert result.exit_code == 2
+    assert "cannot be written" in result.stderr
+    assert result.stdout.startswith("finding: ")
+
+
+def test_interruption_keeps_what_was_found():
+    code = (
+        "import os, signal, sys\n"
+        "from ksmtrio.cli.main import main\n"
+        "from ksmtrio.cli.progress import ProgressLine\n"
+        "def interrupt(self, progress):\n"
+        "    if progress.findings:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "ProgressLine.__call__ = interrupt\n"
+        "if __name__ == '__main__':\n"
+        "    main(sys.argv[1:])\n"
+    )
+    Path("interrupting.py").write_text(code)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "interrupting.py",
+            "stress",
+            "first_race",
+            *BROKEN,
+            "--time",
+            "60",
+            "--json",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 130, done.stderr
+    found = json.loads(done.stdout)
+    assert found["stopped"] == "interrupted"
+    assert found["findings"]
+    for row in found["findings"]:
+        assert Path(row["trace"]).exists()
+
+
+def test_progress_is_on_stderr_alone():
+    done = subprocess.run(
+        [sys.executable, "-m", "ksmtrio", "stress", "first_race", "--runs", "20", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["executions"] == 20

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Same scenario, kernel, strategy and seed: same bytes, in any process and under any hash seed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import trio
+
+from ksmtrio.execution import execute
+from ksmtrio.kconfig import build_kernel
+from ksmtrio.scenario import builtin_names, load_scenario
+from ksmtrio.sched.strategies import resolve
+from ksmtrio.trace.recorder import Recorder
+
+WITHOUT = ("offline_locks_out_ksm", "recheck_ksm_under_page_lock")
+SEEDS = (0, 1, 2, 3)
+
+
+def digests() -> list[str]:
+    """Return a line for each built-in scenario, strategy and seed of the sample."""
+    lines: list[str] = []
+
+    async def main() -> None:
+        for name in builtin_names():
+            scenario, kernel = load_scenario(name), build_kernel(without=WITHOUT)
+            for seed in SEEDS:
+                for strategy in ("random", "pct", "round-robin"):
+                    spec = resolve(strategy, seed, points=300)
+                    outcome = await execute(scenario, kernel, spec, recorder=Recorder())
+                    digest = f"{outcome.event_digest} {outcome.machine_digest}"
+                    lines.append(f"{name} {strategy} {seed} {digest}")
+
+    trio.run(main)
+    return lines
+
+
+@pytest.mark.parametrize("hash_seed", ["0", "1", "4242"])
+def test_other_processes_with_other_hash_seeds_give_the_same_digests(hash_seed: str) -> None:
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.getcwd()}
+    code = (
+        "from tests.determinism.test_executions import digests; print('\\n'.join(digests()))"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert other.stdout.splitlines() == digests()
+
+
+def test_recording_changes_nothing() -> None:
+    async def main() -> None:
+        scenario, kernel = load_scenario("offline_vs_ksmd"), build_kernel(without=WITHOUT)
+        for seed in range(20):
+            spec = resolve(None, seed, points=300)
+            recorded = await execute(scenario, kernel, spec, recorder=Recorder())
+            bare = await execute(scenario, kernel, spec, marks=False)
+            assert recorded.choices == bare.choices
+            assert recorded.signatures() == bare.signatures()
+            assert recorded.points == bare.points
+
+    trio.run(main)

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Known issues: the file that ships is valid, patterns cover whole signatures, faults are named."""
+
+from __future__ import annotations
+
+import pytest
+
+from ksmtrio.campaign.known import KnownIssue, load_known_issues, match_known, parse_known_issues
+from ksmtrio.errors import EmulatorError
+
+ENTRY = """
+format = 1
+[[issue]]
+signature = "slab:*@f.3*"
+explanation = "f frees too early"
+fix = "ksm_notifier_first"
+"""
+
+
+def test_shipped_file_is_valid():
+    assert all(issue.explanation for issue in load_known_issues())
+
+
+def test_entry_is_read_and_matched_as_a_pattern():
+    issues = parse_known_issues(ENTRY)
+    assert issues == (KnownIssue("slab:*@f.3*", "f frees too early", "ksm_notifier_first"),)
+    assert match_known("slab:use-after-free@f.3<-g.1", issues) is issues[0]
+    assert match_known("frames:use-after-free@f.3", issues) is None
+    assert match_known("slab:use-after-free@f.3", ()) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nonsense",
+        "format = 'one'",
+        "format = 1\nother = 2",
+        ENTRY.replace("ksm_notifier_first", "no_such_switch"),
+        ENTRY.replace("f frees too early", " "),
+        ENTRY.replace("signature", "signatures"),
+    ],
+)
+def test_malformed_file_is_a_fault_of_ours(text):
+    with pytest.raises(EmulatorError, match=r"known_issues\.toml"):
+        parse_known_issues(text)
