@@ -48,7 +48,8 @@ class DistinctFinding:
     Attributes:
         sighting: the one with the lowest number of execution.
         scenario: where that was.
-        first_execution: its number, from 1.
+        first_execution: its number, from 1, counted seed by seed over all scenarios, so that it
+            does not depend on which worker was faster.
         count: executions that showed the signature.
         by_scenario: the same, scenario by scenario.
         known: the entry of `known_issues.toml` that it matches, or None: it is new.

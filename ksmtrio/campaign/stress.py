@@ -22,7 +22,13 @@ import trio_parallel  # type: ignore[import-untyped]
 
 from ksmtrio.campaign.canary import Canary, canary_job, judge_canary
 from ksmtrio.campaign.evidence import DistinctCount, Evidence
-from ksmtrio.campaign.findings import DistinctFinding, SavedTrace, Sighting, save_trace
+from ksmtrio.campaign.findings import (
+    TRACES_DEFAULT,
+    DistinctFinding,
+    SavedTrace,
+    Sighting,
+    save_trace,
+)
 from ksmtrio.campaign.known import KnownIssue, load_known_issues, match_known
 from ksmtrio.campaign.workers import ChunkResult, Job, prepare_worker, run_job
 from ksmtrio.errors import BadInput, KsmtrioError
@@ -73,7 +79,7 @@ class StressPlan:
     seeds: int | None = None
     seconds: float | None = None
     jobs: int = 1
-    traces: Path = Path(".ksmtrio")
+    traces: Path = Path(TRACES_DEFAULT)
     canary: bool = True
 
     def seeds_of(self, index: int) -> int | None:

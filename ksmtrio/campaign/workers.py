@@ -11,7 +11,6 @@ from __future__ import annotations
 import gc
 from collections import Counter
 from functools import cache
-from time import monotonic
 
 import attrs
 import trio
@@ -81,6 +80,7 @@ class _Tally:
         self.job = job
         self.executions = 0
         self.points = 0
+        self.seconds = 0.0
         self.sightings: dict[str, Sighting] = {}
         self.counts: Counter[str] = Counter()
         self.marks: Counter[str] = Counter()
@@ -88,11 +88,17 @@ class _Tally:
         self.stopped = False
         self.fault: str | None = None
 
+    async def timed(self) -> None:
+        """Do `run` and take its time."""
+        start = trio.current_time()
+        await self.run()
+        self.seconds = trio.current_time() - start
+
     async def run(self) -> None:
         """Execute the seeds of the job."""
         job = self.job
         points = _points(job)
-        end = None if job.budget_s is None else monotonic() + job.budget_s
+        end = None if job.budget_s is None else trio.current_time() + job.budget_s
         for seed in range(job.first_seed, job.first_seed + job.count):
             spec = resolve(job.strategy, seed, points=points, depth=job.depth)
             try:
@@ -113,7 +119,7 @@ class _Tally:
                 if finding.signature not in self.sightings:
                     self.sightings[finding.signature] = Sighting(finding, spec, outcome.choices)
                 self.stopped |= (finding.oracle, finding.kind) == job.stop_at
-            if self.stopped or (end is not None and monotonic() >= end):
+            if self.stopped or (end is not None and trio.current_time() >= end):
                 return
 
     def _add(self, outcome: Outcome) -> None:
@@ -137,14 +143,13 @@ def run_job(job: Job) -> ChunkResult:
     Raises:
         BadInput: the scenario's start state is impossible.
     """
-    start = monotonic()
     tally = _Tally(job)
     _points(job)
-    trio.run(tally.run)
+    trio.run(tally.timed)
     return ChunkResult(
         executions=tally.executions,
         points=tally.points,
-        seconds=monotonic() - start,
+        seconds=tally.seconds,
         sightings=tuple(tally.sightings.values()),
         counts=tally.counts,
         marks=tally.marks,

@@ -9,7 +9,7 @@ never by oracles. Tests: `tests/races/`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ksmtrio.base.drivers import DRIVER
 from ksmtrio.mm.ksm_hotplug import CK
@@ -44,7 +44,7 @@ def _is_ksm(page: Page) -> bool:
 class _OnTheMove(Mark):
     """Base: which KSM pages are between Mig's count look (MM.2) and MC.7."""
 
-    labels = (MM["2"], MC["7"])
+    labels: ClassVar[tuple[str, ...]] = (MM["2"], MC["7"])
 
     def __init__(self) -> None:
         self._moving: list[Page] = []

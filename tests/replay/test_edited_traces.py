@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A trace edited by hand ends `replay` with the code that the manual promises, and one clear line."""
+"""A trace edited by hand ends `replay` with the promised code and one clear line."""
 
 from __future__ import annotations
 

@@ -46,7 +46,17 @@ def test_long_names_stay_short_and_different():
 
 
 def test_promised_keys_come_first():
-    keys = "signature oracle kind point known count first_execution trace command".split()
+    keys = [
+        "signature",
+        "oracle",
+        "kind",
+        "point",
+        "known",
+        "count",
+        "first_execution",
+        "trace",
+        "command",
+    ]
     plain = distinct().to_json()
     assert list(plain)[: len(keys)] == keys
     assert plain["signature"] == "slab:double-free@f.3<-g.1"

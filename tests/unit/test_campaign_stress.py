@@ -105,13 +105,13 @@ def code(**changes):
         "canary": Canary(found=True, executions=1),
         "stopped": "runs",
         "verdict": "clean",
-        "failing": lambda *, fail_on: [],
+        "failing": lambda **_: [],
     }
     return exit_codes.of_campaign(SimpleNamespace(**(report | changes)), fail_on="new")
 
 
 def test_exit_code_of_a_campaign_is_that_of_its_worst_news():
-    some = {"failing": lambda *, fail_on: ["one"], "verdict": "finding"}
+    some = {"failing": lambda **_: ["one"], "verdict": "finding"}
     missed = Canary(found=False, executions=2000)
     assert code() == 0
     assert code(**some) == 1

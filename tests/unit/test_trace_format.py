@@ -88,7 +88,7 @@ def test_switch_that_the_trace_does_not_know_stays_as_in_the_base():
     ],
 )
 def test_unknown_kernel_or_switch_is_bad_input(state):
-    with pytest.raises(BadInput, match="v9.9|nonsense"):
+    with pytest.raises(BadInput, match=r"v9\.9|nonsense"):
         kernel_of(header(kernel=state))
 
 

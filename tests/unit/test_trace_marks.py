@@ -35,7 +35,7 @@ class Never(Mark):
     labels = ("f.9",)
 
     def step(self, actor, label, machine):
-        raise AssertionError
+        raise AssertionError(actor, label, machine)
 
 
 def reached(writes):
