@@ -32,7 +32,7 @@ def errno_name(answer: int) -> str:
 
 
 class UserTask:
-    """runs any program of operations in a process"""
+    """Runs any program of operations in a process."""
 
     background: ClassVar[bool] = False
 
@@ -134,9 +134,7 @@ class UserTask:
     async def _move_pages(self, args: Any) -> Answer:
         addresses = [self.address(page) for page in args["pages"]]
         nodes = [args["node"]] * len(addresses)
-        return await syscalls.move_pages(
-            self.g, self.mm, addresses, nodes, _bits(args["flags"])
-        )
+        return await syscalls.move_pages(self.g, self.mm, addresses, nodes, _bits(args["flags"]))
 
     async def _query_pages(self, args: Any) -> Answer:
         addresses = [self.address(page) for page in args["pages"]]

@@ -8,7 +8,7 @@ from ksmtrio.scenario.schema import Op
 
 
 class HotplugDriver(UserTask):
-    """writes a memory block's state file; by default takes the last block offline"""
+    """Writes a memory block's state file; by default takes the last block offline."""
 
     def default_program(self) -> tuple[Op, ...]:
         """Take the last memory block offline."""

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The KSM daemon. Kernel: mm/ksm.c, ksm_scan_thread(), v2.6.33. Tests: `tests/unit/test_actors.py`."""
+"""The KSM daemon. Kernel: mm/ksm.c, ksm_scan_thread(), v2.6.33.
+
+Tests: `tests/unit/test_actors.py`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from ksmtrio.scenario.schema import ActorSpec
 
 
 class Ksmd:
-    """the kernel thread that merges equal pages, for [ksm] batches rounds"""
+    """The kernel thread that merges equal pages, for [ksm] batches rounds."""
 
     background: ClassVar[bool] = True
 

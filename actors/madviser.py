@@ -8,7 +8,7 @@ from ksmtrio.scenario.schema import Op
 
 
 class Madviser(UserTask):
-    """calls madvise; by default makes all its pages unmergeable, then mergeable"""
+    """Calls madvise; by default makes all its pages unmergeable, then mergeable."""
 
     def default_program(self) -> tuple[Op, ...]:
         """Forbid merging, then allow it again."""

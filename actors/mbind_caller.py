@@ -8,7 +8,7 @@ from ksmtrio.scenario.schema import Op
 
 
 class MbindCaller(UserTask):
-    """calls mbind; by default binds all its pages to the last node, moving them"""
+    """Calls mbind; by default binds all its pages to the last node, moving them."""
 
     def default_program(self) -> tuple[Op, ...]:
         """Bind all pages to the last node, moving those that others map too."""

@@ -8,7 +8,7 @@ from ksmtrio.scenario.schema import Op
 
 
 class MovePagesCaller(UserTask):
-    """calls move_pages; by default moves all its pages to the last node"""
+    """Calls move_pages; by default moves all its pages to the last node."""
 
     def default_program(self) -> tuple[Op, ...]:
         """Move all pages to the last node."""

@@ -8,7 +8,7 @@ from ksmtrio.scenario.schema import Op
 
 
 class PageFaulter(UserTask):
-    """loads and stores; by default reads and writes each of its pages"""
+    """Loads and stores; by default reads and writes each of its pages."""
 
     def default_program(self) -> tuple[Op, ...]:
         """Load, then store, each page."""

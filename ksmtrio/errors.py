@@ -2,7 +2,8 @@
 """Every exception that crosses a room of ksmtrio, and nothing else.
 
 `KernelBug` and its kin are findings of the emulated machine; `EmulatorError` is a fault of ours;
-`BadInput` and its kin are the user's to mend (exit code 2). Tests: with the module that raises each.
+`BadInput` and its kin are the user's to mend (exit code 2).
+Tests: with the module that raises each.
 """
 
 from __future__ import annotations

@@ -50,7 +50,9 @@ class Kernel:
     numa_callers_pass_zero: bool = _switch(
         "mbind, move_pages, migrate_pages pass offlining = 0 (off: 1)"
     )
-    ksm_notifier_registered: bool = _switch("the KSM callback is on the memory notifier chain at all")
+    ksm_notifier_registered: bool = _switch(
+        "the KSM callback is on the memory notifier chain at all"
+    )
     numa_callers_skip_ksm: bool = _switch(
         "mbind's pte walk, move_pages and its status query pass over KSM pages"
     )
@@ -103,7 +105,5 @@ def build_kernel(
     states = {switch: name != "pre-8" or switch in _PATCH_8_KEEPS for switch in SWITCHES}
     states.update(dict.fromkeys(on, True))
     states.update(dict.fromkeys(off, False))
-    title = "".join(
-        [name, *(f" --with {s}" for s in on), *(f" --without {s}" for s in off)]
-    )
+    title = "".join([name, *(f" --with {s}" for s in on), *(f" --without {s}" for s in off)])
     return Kernel(name=title, **states)

@@ -123,7 +123,10 @@ class Machine:
                 for block in self.memory_blocks
             },
             "per_cpu": [
-                [[p.pfn for pages in cpu._lru_add.values() for p in pages], [p.pfn for p in cpu._pcp]]
+                [
+                    [p.pfn for pages in cpu._lru_add.values() for p in pages],
+                    [p.pfn for p in cpu._pcp],
+                ]
                 for cpu in g.per_cpu
             ],
             "jiffies": self.rt.clock.jiffies,
@@ -153,7 +156,9 @@ def _describe_mm(mm: MmStruct) -> dict[str, Any]:
     return {
         "users": mm.mm_users.value,
         "count": mm.mm_count.value,
-        "ptes": {f"{vpn:#x}": str(cell.value) for vpn, cell in mm.ptes.items() if not cell.value.none},
+        "ptes": {
+            f"{vpn:#x}": str(cell.value) for vpn, cell in mm.ptes.items() if not cell.value.none
+        },
         "vmas": [[v.name, v._vm_start, v._vm_end, v._vm_flags] for v in mm._vmas],
     }
 

@@ -206,9 +206,7 @@ class StartState:
         page.index.value = vma.linear_page_index(address)
         for half in page.content:
             half.value = token
-        mm.pte(address).value = Pte(
-            "present", page.pfn, spec.pte == "rw", dirty=True, young=True
-        )
+        mm.pte(address).value = Pte("present", page.pfn, spec.pte == "rw", dirty=True, young=True)
         self._frames[ref] = page
 
     def _merge(self, refs: tuple[PageRef, ...], processes: dict[str, MmStruct]) -> None:

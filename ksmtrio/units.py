@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Names for the integers that kernel code mixes up: frame numbers, nodes, addresses.
 
-Owns the page size and the conversions between addresses and page numbers. Tests: `tests/unit/test_units.py`.
+Owns the page size and the conversions between addresses and page numbers.
+Tests: `tests/unit/test_units.py`.
 """
 
 from __future__ import annotations

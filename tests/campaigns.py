@@ -31,9 +31,7 @@ class Search:
         return {signature.split("@")[0] for signature in self.signatures}
 
 
-def search(
-    scenario: str, seeds: int, *, without: Collection[str] = (), until: str = ""
-) -> Search:
+def search(scenario: str, seeds: int, *, without: Collection[str] = (), until: str = "") -> Search:
     """Run seeds 0.. of a built-in scenario on v2.6.33 without some switches.
 
     Args:
@@ -59,9 +57,7 @@ def search(
     return result
 
 
-def follow(
-    scenario: str | Scenario, *turns: str, without: Collection[str] = ()
-) -> Outcome:
+def follow(scenario: str | Scenario, *turns: str, without: Collection[str] = ()) -> Outcome:
     """Run one exact schedule, as `tests.harness.Turns` spells it."""
     loaded = load_scenario(scenario) if isinstance(scenario, str) else scenario
     return trio.run(execute, loaded, build_kernel(without=without), Turns(*turns))
@@ -73,5 +69,3 @@ def without_actor(scenario: str, name: str) -> Scenario:
     kept = tuple(actor for actor in loaded.actors if actor.name != name)
     assert len(kept) == len(loaded.actors) - 1, f"{scenario} has no actor {name}"
     return attrs.evolve(loaded, actors=kept)
-
-

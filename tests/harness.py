@@ -151,7 +151,7 @@ class Turns:
             self._begun = False
         return enabled.index(current) if current in enabled else 0
 
-    def choose(self, stream: str, n: int) -> int:  # noqa: ARG002
+    def choose(self, stream: str, n: int) -> int:
         """Return the ordinary outcome."""
         return 0
 

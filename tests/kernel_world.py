@@ -2,7 +2,8 @@
 """A whole emulated machine for unit tests of the kernel model, driven step by step.
 
 A test describes the machine in a few lines of TOML (`machine`, `ksm`, `process`, `notifier` write
-them) and says what runs in it: either coroutine functions, one an actor, which call kernel functions
+them) and says what runs in it: either coroutine functions, one an actor, which call kernel
+functions
 and system calls directly, or the programs of the scenario's own actors. All oracles look on, during
 the execution and at rest. The steps of the conformance programs (scan, snapshot, store, ...) are
 methods, so that what a real kernel answered can be written down as such. Tests: by use.
@@ -218,7 +219,8 @@ class KernelWorld:
     def go(self, *bodies: Body, rest: bool = True) -> KernelWorld:
         """Run the bodies, one an actor in order of creation, to the end of the execution.
 
-        Without bodies the scenario's own actors run. A failed assertion in a body comes out as such.
+        Without bodies the scenario's own actors run. A failed assertion in a body comes out as
+        such.
 
         Args:
             bodies: coroutine functions that take the world.
@@ -300,7 +302,7 @@ class KernelWorld:
         return node
 
     def contents(self, name: str) -> list[Any]:
-        """Return the content of each page: a token, a pair if torn, None where nothing is mapped."""
+        """Return each page's content: a token, a pair if torn, None if nothing is mapped."""
         contents: list[Any] = []
         for address in self.machine.addresses[name]:
             pte = self.mm(name).pte(address).value

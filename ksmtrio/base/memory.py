@@ -23,7 +23,12 @@ MEM_STATE_ONLINE: Final = "online"
 MEM_STATE_GOING_OFFLINE: Final = "going-offline"
 MEM_STATE_OFFLINE: Final = "offline"
 
-SM = Points(__name__, "memory_block_change_state", "SM", "1 2 2#2 3 3#2 3#3 4 5 read remove.1 remove.1#2 remove.1#3 remove.2")
+SM = Points(
+    __name__,
+    "memory_block_change_state",
+    "SM",
+    "1 2 2#2 3 3#2 3#3 4 5 read remove.1 remove.1#2 remove.1#3 remove.2",
+)
 
 
 class MemoryBlock(SharedObject):
@@ -41,7 +46,7 @@ class MemoryBlock(SharedObject):
 
     @property
     def name(self) -> str:
-        """sysfs name."""
+        """Sysfs name."""
         return f"memory{self.section.number}"
 
 

@@ -79,5 +79,8 @@ class Lock:
 
     def _recursion(self, at: str) -> None:
         self.rt.notice(
-            "recursive-lock", self, at, f"{self.rt.me.name} takes {self.name} which it already holds"
+            "recursive-lock",
+            self,
+            at,
+            f"{self.rt.me.name} takes {self.name} which it already holds",
         )

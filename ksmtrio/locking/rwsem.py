@@ -103,7 +103,7 @@ class RwSem(Lock):
         self._grant()
 
     def _grant(self) -> None:
-        """Hand the lock to the head of the queue: one writer, or all readers up to the next writer."""
+        """Hand the lock to the queue's head: one writer, or all readers up to the next."""
         while self._queue and self._writer is None:
             actor, wants_write = self._queue[0]
             if wants_write and self._readers:

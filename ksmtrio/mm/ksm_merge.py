@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """KSM's page table work: write protection, replacement, and breaking a merge up again.
 
-Kernel: mm/ksm.c, v2.6.33; specification M2 MK M1 WP RP BK BC UP. Tests: `tests/unit/test_ksm_merge.py`.
+Kernel: mm/ksm.c, v2.6.33; specification M2 MK M1 WP RP BK BC UP.
+Tests: `tests/unit/test_ksm_merge.py`.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ async def try_to_merge_one_page(g: Globals, vma: Vma, page: Page, kpage: Page | 
     if not await page.page_lock.trylock(M1["3"]):
         return -EFAULT
     err = -EFAULT
-    orig_pte = await write_protect_page(g, vma, page)
+    orig_pte = await write_protect_page(vma, page)
     if orig_pte is not None:
         if kpage is None:
             await set_page_stable_node_null(page, M1["6"])
@@ -125,7 +126,7 @@ async def page_address_in_vma(page: Page, vma: Vma, at: str) -> Vaddr | None:
     return vma.address_of_index(page.index.read_in_step(at))
 
 
-async def write_protect_page(g: Globals, vma: Vma, page: Page) -> Pte | None:
+async def write_protect_page(vma: Vma, page: Page) -> Pte | None:
     """WP: make the page's pte read-only, unless somebody else holds a reference.
 
     Kernel: mm/ksm.c, write_protect_page(), v2.6.33; specification WP.1-8. Context: page locked,

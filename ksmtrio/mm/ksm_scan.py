@@ -136,9 +136,7 @@ async def ksm_test_exit(mm: MmStruct, at: str) -> bool:
     return await mm.mm_users.read(at) == 0
 
 
-async def _scan_mm(
-    g: Globals, slot: MmSlot, mm: MmStruct
-) -> tuple[RmapItem | None, Page] | None:
+async def _scan_mm(g: Globals, slot: MmSlot, mm: MmStruct) -> tuple[RmapItem | None, Page] | None:
     """SG.7-8: the next page of one mm at or after the cursor; mmap_sem held for read.
 
     Returns:

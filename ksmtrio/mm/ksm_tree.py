@@ -10,7 +10,14 @@ from __future__ import annotations
 from ksmtrio.errors import KernelBug, NullDereference
 from ksmtrio.locking.rcu import rcu_read_lock, rcu_read_unlock
 from ksmtrio.mm.globals import Globals
-from ksmtrio.mm.ksm_types import PAGE_MASK, SEQNR_MASK, STABLE_FLAG, UNSTABLE_FLAG, RmapItem, StableNode
+from ksmtrio.mm.ksm_types import (
+    PAGE_MASK,
+    SEQNR_MASK,
+    STABLE_FLAG,
+    UNSTABLE_FLAG,
+    RmapItem,
+    StableNode,
+)
 from ksmtrio.mm.mm_types import KSM_NULL, AnonVma, Page, page_stable_node
 from ksmtrio.mm.swap import get_page, put_page
 from ksmtrio.sched.cell import Cell

@@ -85,14 +85,18 @@ class RmapItem(SharedObject):
     __slots__ = ("_address", "_anon_vma", "_head", "_name", "_oldchecksum", "ksm", "mm")
 
     address: Guarded[Vaddr] = Guarded(
-        lambda self, actor: _has_mutex(self, actor)
-        or (self._head is not None and _has_page_lock(self._head, actor)),
+        lambda self, actor: (
+            _has_mutex(self, actor)
+            or (self._head is not None and _has_page_lock(self._head, actor))
+        ),
         "ksm_thread_mutex",
         _has_mutex,
     )
     anon_vma: Guarded[AnonVma | None] = Guarded(
-        lambda self, actor: _has_mutex(self, actor)
-        or (self._head is not None and _has_page_lock(self._head, actor)),
+        lambda self, actor: (
+            _has_mutex(self, actor)
+            or (self._head is not None and _has_page_lock(self._head, actor))
+        ),
         "ksm_thread_mutex",
         _has_mutex,
     )

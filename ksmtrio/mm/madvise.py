@@ -15,9 +15,7 @@ from ksmtrio.units import Vaddr
 MADVISE = Points(__name__, "sys_madvise", "MA", "1 2")
 
 
-async def sys_madvise(
-    g: Globals, mm: MmStruct, start: Vaddr, end: Vaddr, *, advice: int
-) -> int:
+async def sys_madvise(g: Globals, mm: MmStruct, start: Vaddr, end: Vaddr, *, advice: int) -> int:
     """MADV_MERGEABLE and MADV_UNMERGEABLE over a page-aligned range; mmap_sem for write.
 
     Returns:

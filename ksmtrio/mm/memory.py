@@ -76,9 +76,7 @@ async def follow_page(g: Globals, vma: Vma, address: Vaddr) -> Page | None:
     return page
 
 
-async def handle_mm_fault(
-    g: Globals, vma: Vma, address: Vaddr, *, write: bool
-) -> int:
+async def handle_mm_fault(g: Globals, vma: Vma, address: Vaddr, *, write: bool) -> int:
     """handle_mm_fault() and handle_pte_fault(): make the pte serve an access.
 
     Kernel: mm/memory.c, v2.6.33; specification HP. Context: mmap_sem held; sleeps.
@@ -285,4 +283,3 @@ async def tlb_finish_mmu(g: Globals, batch: list[Page]) -> None:
     """ZP.5-6: flush the TLB, then drop the references of the unmapped pages."""
     for page in batch:
         await put_page(g, page, ZP["6/put_page"])
-

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Taking memory offline and online. Kernel: mm/memory_hotplug.c, v2.6.33; specification OP SC DR HA' OI ON RS.
+"""Taking memory offline and online.
+
+Kernel: mm/memory_hotplug.c, v2.6.33; specification OP SC DR HA' OI ON RS.
 
 Tests: `tests/unit/test_memory_hotplug.py`, `tests/races/`.
 """
@@ -39,7 +41,12 @@ RETRY_MAX = 5
 
 OP = Points(__name__, "offline_pages", "OP", "2 4 8 9 10 10#2 12 13 13#2 13#3 17 23")
 SC = Points(__name__, "scan_lru_pages", "SC", "1")
-DR = Points(__name__, "do_migrate_range", "DR", "1 1#2 4/hotremove_migrate_alloc 4/hotremove_migrate_alloc#2 4/hotremove_migrate_alloc#3")
+DR = Points(
+    __name__,
+    "do_migrate_range",
+    "DR",
+    "1 1#2 4/hotremove_migrate_alloc 4/hotremove_migrate_alloc#2 4/hotremove_migrate_alloc#3",
+)
 OI = Points(__name__, "__offline_isolated_pages", "OI", "1 2 3")
 ON = Points(__name__, "online_pages", "ON", "2 2#2 2#3 3")
 RS = Points(__name__, "remove_section", "RS", "2 3")

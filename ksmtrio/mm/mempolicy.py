@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""mbind(2). Kernel: mm/mempolicy.c, v2.6.33; specification CP CR MB. Tests: `tests/unit/test_mempolicy.py`.
+"""mbind(2). Kernel: mm/mempolicy.c, v2.6.33; specification CP CR MB.
+
+Tests: `tests/unit/test_mempolicy.py`.
 
 migrate_pages(2) and numa_maps (MG DM, CP's STATS) come with the whole kernel.
 """

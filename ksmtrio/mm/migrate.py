@@ -138,7 +138,7 @@ async def unmap_and_move(
             await putback_lru_page(g, page)
     await putback_lru_page(g, new)
     if target.set_status is not None:
-        target.set_status(rc if rc else new.nid)
+        target.set_status(rc or new.nid)
     return rc
 
 
@@ -221,7 +221,9 @@ async def migrate_page_copy(g: Globals, new: Page, page: Page) -> None:
     """
     for half, label in ((0, MC["1"]), (1, MC["1#2"])):
         new.content[half].write_in_step(label, await page.content[half].read(label))
-    kept = await page.flags.read(MC["2"]) & (PG_REFERENCED | PG_UPTODATE | PG_ACTIVE | PG_UNEVICTABLE)
+    kept = await page.flags.read(MC["2"]) & (
+        PG_REFERENCED | PG_UPTODATE | PG_ACTIVE | PG_UNEVICTABLE
+    )
     new.flags.change_in_step(MC["2"], set_=kept)
     page.flags.change_in_step(MC["2#2"], clear=PG_ACTIVE | PG_UNEVICTABLE)
     if await page.flags.test_and_clear(MC["3"], PG_DIRTY):
@@ -241,9 +243,7 @@ async def remove_migration_ptes(g: Globals, old: Page, new: Page) -> None:
     await rmap_walk(g, new, action)
 
 
-async def remove_migration_pte(
-    g: Globals, new: Page, vma: Vma, address: Vaddr, old: Page
-) -> int:
+async def remove_migration_pte(g: Globals, new: Page, vma: Vma, address: Vaddr, old: Page) -> int:
     """RM: turn one migration entry back into a present pte.
 
     Kernel: mm/migrate.c, remove_migration_pte(), v2.6.33; specification RM.1-5.

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""move_pages(2). Kernel: mm/migrate.c, v2.6.33; specification PM PA PS. Tests: `tests/unit/test_move_pages.py`."""
+"""move_pages(2). Kernel: mm/migrate.c, v2.6.33; specification PM PA PS.
+
+Tests: `tests/unit/test_move_pages.py`.
+"""
 
 from __future__ import annotations
 
@@ -136,10 +139,8 @@ async def _isolate_one(
 
 async def do_pages_stat(g: Globals, mm: MmStruct, addresses: Sequence[Vaddr]) -> list[int]:
     """PS: the node of each page, or a negative errno. Differs: one chunk holds all addresses."""
-    status: list[int] = []
     await mm.mmap_sem.down_read(PS["1"])
-    for address in addresses:
-        status.append(await _stat_one(g, mm, address))
+    status = [await _stat_one(g, mm, address) for address in addresses]
     await mm.mmap_sem.up_read(PS["6"])
     return status
 

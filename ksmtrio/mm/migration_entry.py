@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Migration entries: what a fault finds in the pte of a page on the move.
 
-Kernel: mm/migrate.c, migration_entry_wait(), and include/linux/swapops.h, v2.6.33; specification EW.
-Apart from migrate.py because memory.py needs it and is needed there. Tests: `tests/unit/test_migrate.py`.
+Kernel: mm/migrate.c, migration_entry_wait(), and include/linux/swapops.h, v2.6.33; specification
+EW.
+Apart from migrate.py because memory.py needs it and is needed there.
+Tests: `tests/unit/test_migrate.py`.
 """
 
 from __future__ import annotations

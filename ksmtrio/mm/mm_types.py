@@ -28,7 +28,7 @@ Watchers = dict[str, tuple[Watcher, ...]]
 """Field, as ``page._count``, -> who is told of its writes."""
 
 Token = int
-"""Half a page's bytes, abbreviated: equal tokens are equal bytes, order is byte-wise order, 0 is zeroes."""
+"""Half a page's bytes: equal tokens are equal bytes, ordered byte-wise; 0 is all zeroes."""
 
 
 class MappingWord:
@@ -213,7 +213,16 @@ class Vma(SharedObject):
         anon_vma: set once, at the first write fault.
     """
 
-    __slots__ = ("_name", "_vm_end", "_vm_flags", "_vm_pgoff", "_vm_policy", "_vm_start", "anon_vma", "vm_mm")
+    __slots__ = (
+        "_name",
+        "_vm_end",
+        "_vm_flags",
+        "_vm_pgoff",
+        "_vm_policy",
+        "_vm_start",
+        "anon_vma",
+        "vm_mm",
+    )
 
     vm_start: Guarded[Vaddr] = Guarded(_may_read_vma, "mmap_sem", _may_write_vma)
     vm_end: Guarded[Vaddr] = Guarded(_may_read_vma, "mmap_sem", _may_write_vma)
@@ -307,7 +316,7 @@ class MmStruct(SharedObject):
     def pte(self, address: Vaddr) -> Cell[Pte]:
         """Return the entry for `address`; page tables above it always exist."""
         vpn = address >> PAGE_SHIFT
-        cell = self.ptes.get(vpn)
+        cell: Cell[Pte] | None = self.ptes.get(vpn)
         if cell is None:
             cell = Cell(self, f"pte[{vpn:#x}]", PTE_NONE, self._watchers)
             self.ptes[vpn] = cell

@@ -91,7 +91,7 @@ async def _unmap_region(g: Globals, vmas: list[Vma], at: str) -> None:
     for vma in vmas:
         batch += await zap_pte_range(g, vma, vma.vm_start, vma.vm_end)
     for vma in vmas:
-        await anon_vma_unlink(g, vma, at)
+        await anon_vma_unlink(vma, at)
     await tlb_finish_mmu(g, batch)
     for vma in vmas:
         vma.die("freed", at)
@@ -111,6 +111,6 @@ async def exit_mmap(g: Globals, mm: MmStruct) -> None:
 
 
 async def mmdrop(mm: MmStruct, at: str) -> None:
-    """mmdrop() of kernel/fork.c: drop a reference to the structure. Here, because KSM needs it too."""
+    """mmdrop() of kernel/fork.c: drop a reference to the structure. KSM needs it too."""
     if await mm.mm_count.dec_and_test(at):
         mm.die("freed", at)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The page allocator, order 0. Kernel: mm/page_alloc.c, v2.6.33; specification PF, and objects 1.1-1.2.
+"""The page allocator, order 0.
+
+Kernel: mm/page_alloc.c, v2.6.33; specification PF, and objects 1.1-1.2.
 
 Differs: no watermarks and no reclaim; an empty per-CPU list is refilled one page at a time.
 Tests: `tests/unit/test_page_alloc.py`.

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Page flag bits. Kernel: include/linux/page-flags.h, v2.6.33 (the bits that matter in this slice)."""
+"""Page flag bits.
+
+Kernel: include/linux/page-flags.h, v2.6.33 (the bits that matter in this slice).
+"""
 
 from __future__ import annotations
 
@@ -37,8 +40,15 @@ PAGE_FLAG_NAMES: Final[dict[int, str]] = {
 """Bit -> kernel name."""
 
 CHECK_AT_FREE: Final = (
-    PG_LRU | PG_LOCKED | PG_BUDDY | PG_WRITEBACK | PG_RESERVED | PG_SWAPCACHE | PG_ACTIVE
-    | PG_UNEVICTABLE | PG_MLOCKED
+    PG_LRU
+    | PG_LOCKED
+    | PG_BUDDY
+    | PG_WRITEBACK
+    | PG_RESERVED
+    | PG_SWAPCACHE
+    | PG_ACTIVE
+    | PG_UNEVICTABLE
+    | PG_MLOCKED
 )
 """PAGE_FLAGS_CHECK_AT_FREE: none of these may be set when a page is freed."""
 

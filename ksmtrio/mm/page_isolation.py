@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Pageblock isolation. Kernel: mm/page_isolation.c and mm/page_alloc.c, v2.6.33; specification IS UN CI.
+"""Pageblock isolation.
+
+Kernel: mm/page_isolation.c and mm/page_alloc.c, v2.6.33; specification IS UN CI.
 
 Tests: `tests/unit/test_memory_hotplug.py`.
 """

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Reverse maps: from a page to the ptes that map it. Kernel: mm/rmap.c, v2.6.33; specification TA, T1, WA.
+"""Reverse maps: from a page to the ptes that map it.
+
+Kernel: mm/rmap.c, v2.6.33; specification TA, T1, WA.
 
 Tests: `tests/unit/test_rmap.py`.
 """
@@ -70,7 +72,7 @@ async def anon_vma_prepare(g: Globals, vma: Vma, at: str) -> int:
     return 0
 
 
-async def anon_vma_unlink(g: Globals, vma: Vma, at: str) -> None:
+async def anon_vma_unlink(vma: Vma, at: str) -> None:
     """anon_vma_unlink(): take the vma off its anon_vma; free that when nobody else needs it."""
     anon_vma = await vma.anon_vma.read(at)
     if anon_vma is None:
@@ -123,9 +125,7 @@ async def page_add_anon_rmap(page: Page, vma: Vma, address: Vaddr, at: str) -> N
         raise VmBug(at, f"BUG_ON(mapping or index) in __page_check_anon_rmap, pfn {page.pfn}")
 
 
-async def page_add_new_anon_rmap(
-    g: Globals, page: Page, vma: Vma, address: Vaddr, at: str
-) -> None:
+async def page_add_new_anon_rmap(g: Globals, page: Page, vma: Vma, address: Vaddr, at: str) -> None:
     """page_add_new_anon_rmap(): first mapping of a fresh page, which nobody else can see yet.
 
     Points: the caller's (mapcount and mapping), ``/lru`` (pagevec reference).

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""LRU isolation. Kernel: mm/vmscan.c, v2.6.33; specification IL, PL, PLS. Tests: `tests/unit/test_vmscan.py`."""
+"""LRU isolation. Kernel: mm/vmscan.c, v2.6.33; specification IL, PL, PLS.
+
+Tests: `tests/unit/test_vmscan.py`.
+"""
 
 from __future__ import annotations
 

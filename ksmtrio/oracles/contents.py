@@ -64,7 +64,7 @@ class ContentsOracle:
         address: Vaddr,
         half: int,
         value: Token,
-        at: str,  # noqa: ARG002 - part of the watcher protocol
+        at: str,
     ) -> None:
         """A user store of `value` took effect."""
         self._shadow(mm)[(address >> PAGE_SHIFT) * HALVES_PER_PAGE + half] = value

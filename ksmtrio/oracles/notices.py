@@ -86,7 +86,7 @@ class NoticeOracle:
         """Return the conflicting access."""
         return heard.other
 
-    def involved(self, heard: Heard) -> tuple[str, ...]:  # noqa: ARG002 - for those who override it
+    def involved(self, heard: Heard) -> tuple[str, ...]:
         """Return the names of further actors involved."""
         return ()
 

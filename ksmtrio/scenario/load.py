@@ -303,9 +303,7 @@ def _process(place: Place, value: object) -> ProcessSpec:
     return ProcessSpec(name=name, forked_from=table.name("forked_from"))
 
 
-def _resolve_forks(
-    place: Place, processes: tuple[ProcessSpec, ...]
-) -> tuple[ProcessSpec, ...]:
+def _resolve_forks(place: Place, processes: tuple[ProcessSpec, ...]) -> tuple[ProcessSpec, ...]:
     """Give each forked process the areas of its parent, which stands before it."""
     resolved: dict[str, ProcessSpec] = {}
     for number, process in enumerate(processes):

@@ -82,7 +82,7 @@ class SharedObject:
         return self.name
 
     def die(self, kind: str, at: str) -> None:
-        """Mark the object as gone; any later access is reported by the `slab` or `frames` oracle."""
+        """Mark the object as gone; the `slab` or `frames` oracle reports any later access."""
         rt = self.rt
         if self.dead is not None:
             rt.notice("double-free", self, at, f"double free of {self.name}", other=self.dead)
@@ -238,7 +238,7 @@ class Flags(Cell[int]):
         super().__init__(owner, field, value, watchers)
         self.names = names
 
-    async def _bit(self, at: str, kind: str, bit: int, new: bool | None) -> bool:
+    async def _bit(self, at: str, kind: str, bit: int, *, new: bool | None = None) -> bool:
         rt = self.rt
         await rt.point(at, kind, self)
         old = bool(self.value & bit)
@@ -250,23 +250,23 @@ class Flags(Cell[int]):
 
     async def test(self, at: str, bit: int) -> bool:
         """Return whether the bit is set."""
-        return await self._bit(at, "test_bit", bit, None)
+        return await self._bit(at, "test_bit", bit)
 
     async def set(self, at: str, bit: int) -> None:
         """Set the bit."""
-        await self._bit(at, "set_bit", bit, True)
+        await self._bit(at, "set_bit", bit, new=True)
 
     async def clear(self, at: str, bit: int) -> None:
         """Clear the bit."""
-        await self._bit(at, "clear_bit", bit, False)
+        await self._bit(at, "clear_bit", bit, new=False)
 
     async def test_and_set(self, at: str, bit: int) -> bool:
         """Set the bit and return whether it was set before."""
-        return await self._bit(at, "test_and_set_bit", bit, True)
+        return await self._bit(at, "test_and_set_bit", bit, new=True)
 
     async def test_and_clear(self, at: str, bit: int) -> bool:
         """Clear the bit and return whether it was set before."""
-        return await self._bit(at, "test_and_clear_bit", bit, False)
+        return await self._bit(at, "test_and_clear_bit", bit, new=False)
 
     def has(self, bit: int) -> bool:
         """Look without an operation: for set-up, oracles and assertions only."""

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Virtual time. Nothing below `cli` ever reads a wall clock. Tests: `tests/unit/test_runtime.py`."""
+"""Virtual time. Nothing below `cli` ever reads a wall clock.
+
+Tests: `tests/unit/test_runtime.py`.
+"""
 
 from __future__ import annotations
 

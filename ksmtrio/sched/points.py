@@ -2,7 +2,8 @@
 """Labels of schedule points, declared once per kernel function.
 
 A label is ``function.step`` with the step number of the specification; a helper without a tag of
-its own appends its name (``get_ksm_page.4/put_page``), further operations of one step ``#2``, ``#3``.
+its own appends its name (``get_ksm_page.4/put_page``), further operations of one step ``#2``,
+``#3``.
 Using a step that was not declared is a `KeyError` and thus a fault of ours. Tests:
 `tests/unit/test_points.py`, which also checks that each declared label is used.
 """
@@ -59,7 +60,10 @@ def points_of(modules: Iterator[ModuleType] | list[ModuleType]) -> list[PointInf
     seen: set[str] = set()
     for module in modules:
         for value in vars(module).values():
-            if isinstance(value, Points) and value.file == module.__name__.replace(".", "/") + ".py":
+            if (
+                isinstance(value, Points)
+                and value.file == module.__name__.replace(".", "/") + ".py"
+            ):
                 for info in value.infos():
                     if info.label not in seen:
                         seen.add(info.label)

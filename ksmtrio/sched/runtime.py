@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from ksmtrio.errors import EmulatorError, KernelBug, ReplayDiverged
@@ -445,11 +446,11 @@ class Runtime:
     def _check_exit(self, actor: ActorState) -> None:
         if actor.held:
             names = ", ".join(h.name for h in actor.held)
-            self.notice("held-at-exit", actor.held[0], actor.at, f"{actor.name} ends with {names} held")
+            self.notice(
+                "held-at-exit", actor.held[0], actor.at, f"{actor.name} ends with {names} held"
+            )
 
     def _report_bug(self, bug: KernelBug) -> None:
-        try:
+        with suppress(EndOfExecution):
             self.notice(bug.kind, None, bug.at, str(bug))
-        except EndOfExecution:
-            pass
         self._finish("kernel bug")

@@ -2,7 +2,8 @@
 """The marks that tell which race an execution came near, or showed.
 
 Each is taken from the interleaving tables of the seed patch's specification: *Mig* is whoever is
-inside unmap_and_move, *K* is ksmd. A mark named ``race_...`` means that the race happened; one named
+inside unmap_and_move, *K* is ksmd. A mark named ``race_...`` means that the race happened; one
+named
 ``window_...`` that its window was entered, also where a guard then held. Used by tests and reports,
 never by oracles. Tests: `tests/races/`.
 """
@@ -152,7 +153,9 @@ class WindowOffline(Mark):
     """The window of A to D with Mig = offline: K wants to run while a KSM page is switched."""
 
     name = "window_offline"
-    description = "MM.2 on a KSM page while another actor waits for ksm_thread_mutex, or goes for it"
+    description = (
+        "MM.2 on a KSM page while another actor waits for ksm_thread_mutex, or goes for it"
+    )
     labels = (MM["2"],)
 
     def step(self, actor: ActorState, label: str, machine: Machine) -> bool:
@@ -195,10 +198,12 @@ class FreedWhileLeaving(Mark):
 
 
 class WindowVeto(Mark):
-    """The window of the foreign unlock: a driver is asked while somebody else has KSM's mutex, or wants it."""
+    """The foreign unlock's window: a driver is asked while another has KSM's mutex, or wants it."""
 
     name = "window_veto"
-    description = "a driver's callback runs while ksm_thread_mutex is held or wanted by another actor"
+    description = (
+        "a driver's callback runs while ksm_thread_mutex is held or wanted by another actor"
+    )
     labels = (DRIVER["1"],)
 
     def step(self, actor: ActorState, label: str, machine: Machine) -> bool:
@@ -232,7 +237,10 @@ class BreakMeetsMigrationEntry(Mark):
 def _wants_mutex(machine: Machine, actor: ActorState) -> bool:
     mutex = machine.g.ksm.ksm_thread_mutex
     return any(
-        other is not actor and other.obj is mutex and other.op == "mutex_lock" and mutex not in other.held
+        other is not actor
+        and other.obj is mutex
+        and other.op == "mutex_lock"
+        and mutex not in other.held
         for other in machine.rt.actors
     )
 

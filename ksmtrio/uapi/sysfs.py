@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""sysfs files, by kernel path. KSM's knobs come with the whole kernel. Tests: `tests/unit/test_memory_block.py`."""
+"""sysfs files, by kernel path. KSM's knobs come with the whole kernel.
+
+Tests: `tests/unit/test_memory_block.py`.
+"""
 
 from __future__ import annotations
 

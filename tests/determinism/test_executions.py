@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import trio
@@ -40,10 +41,8 @@ def digests() -> list[str]:
 
 @pytest.mark.parametrize("hash_seed", ["0", "1", "4242"])
 def test_other_processes_with_other_hash_seeds_give_the_same_digests(hash_seed: str) -> None:
-    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.getcwd()}
-    code = (
-        "from tests.determinism.test_executions import digests; print('\\n'.join(digests()))"
-    )
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(Path.cwd())}
+    code = "from tests.determinism.test_executions import digests; print('\\n'.join(digests()))"
     other = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )

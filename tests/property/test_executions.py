@@ -62,7 +62,7 @@ OPERATIONS = st.one_of(
     ),
     st.builds("{{ op = 'munmap', page = {} }}".format, st.integers(0, 2)),
     st.builds(
-        "{{ op = 'mbind', page = 0, pages = {}, nodes = [{}], flags = ['MOVE_ALL', 'STRICT'] }}".format,
+        "{{ op = 'mbind', page = 0, pages = {}, nodes = [{}], flags = ['MOVE_ALL'] }}".format,
         st.integers(1, 3),
         st.integers(0, 1),
     ),

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """RACE-A, A2, D and E, step by step as the tables of the seed patch's specification draw them.
 
-Each is run on the kernel that lacks the guard, where it ends in an effect, and the same turns on the
+Each is run on the kernel that lacks the guard, where it ends in an effect, and the same turns on
+the
 full kernel, where the guard holds. RACE-B and RACE-C need swap and reclaim.
 """
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Switch `ksm_notifier_registered` (hunk 13): without the callback there is neither lockout nor prune."""
+"""Switch `ksm_notifier_registered` (hunk 13): without the callback there is neither lockout nor
+prune.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Switch `numa_callers_pass_zero` (hunks 17, 18, 24): NUMA callers must not claim to be offlining."""
+"""Switch `numa_callers_pass_zero` (hunks 17, 18, 24): NUMA callers must not claim to be
+offlining.
+"""
 
 from __future__ import annotations
 

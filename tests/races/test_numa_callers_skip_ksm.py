@@ -6,7 +6,6 @@ from __future__ import annotations
 from ksmtrio.scenario import parse_scenario
 from tests.campaigns import follow, search
 
-
 TEXT = """
 format = 1
 name = "statuses"

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a strategy is: the source of every choice of an execution. Tests: `tests/unit/test_strategies.py`."""
+"""What a strategy is: the source of every choice of an execution.
+
+Tests: `tests/unit/test_strategies.py`.
+"""
 
 from __future__ import annotations
 

@@ -39,7 +39,9 @@ class Replay:
         index = next(self._streams[stream], None)
         if index is None:
             if self._exact:
-                raise ReplayDiverged(f"the recorded {stream} choices ended before the execution did")
+                raise ReplayDiverged(
+                    f"the recorded {stream} choices ended before the execution did"
+                )
             return 0
         return index if self._exact else index % n
 

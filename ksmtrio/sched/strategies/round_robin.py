@@ -11,7 +11,7 @@ QUANTUM_DEFAULT = 1
 
 
 class RoundRobin:
-    """`round-robin`. Deterministic in the seed: ``seed % 7`` extra points a turn, ``seed // 7`` who begins."""
+    """`round-robin`. The seed sets the turn (``seed % 7`` extra points) and who begins."""
 
     def __init__(self, seed: int) -> None:
         self._quantum = QUANTUM_DEFAULT + seed % 7
