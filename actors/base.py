@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Awaitable, Callable
+from itertools import chain, repeat
 from typing import Any, ClassVar
 
 from ksmtrio.errors import SyscallError
@@ -41,6 +42,7 @@ class UserTask:
         self.g = machine.g
         self.spec = spec
         self.program = spec.program or self.default_program()
+        self._exited = False
         self._operations: dict[str, Callable[[Any], Awaitable[Answer]]] = {
             "load": self._load,
             "store": self._store,
@@ -76,11 +78,12 @@ class UserTask:
         return len(self.machine.addresses[name]) if name is not None else 0
 
     async def run(self) -> None:
-        """Run the program `repeat` times."""
-        for _ in range(self.spec.repeat):
-            for op in self.program:
-                for _ in range(op.repeat):
-                    await self._perform(op)
+        """Run the program `repeat` times, or until the task exits."""
+        for op in chain.from_iterable(repeat(self.program, self.spec.repeat)):
+            for _ in range(op.repeat):
+                await self._perform(op)
+                if self._exited:
+                    return
 
     async def _perform(self, op: Op) -> None:
         """Do one operation; compare its answer with what the scenario expects, if it does."""
@@ -146,6 +149,7 @@ class UserTask:
 
     async def _exit(self, _: Any) -> Answer:
         await syscalls.exit_(self.g, self.mm)
+        self._exited = True
         return None
 
     async def _offline(self, args: Any) -> Answer:

@@ -7,7 +7,7 @@ import attrs
 
 from ksmtrio.campaign.known import load_known_issues, match_known
 from ksmtrio.execution import Outcome
-from ksmtrio.scenario import load_scenario
+from ksmtrio.scenario import load_scenario, parse_scenario
 from ksmtrio.scenario.schema import Scenario
 from tests.campaigns import follow
 
@@ -47,3 +47,48 @@ def test_a_page_that_is_half_freed_passes_the_check_and_trips_the_bug_on() -> No
         "hotplug",
     )
     assert_known(outcome, "bugs:BUG_ON@__offline_isolated_pages.2")
+
+
+FORKED = """
+format = 1
+name = "upgrade_undone_in_one_mm"
+description = "A's page is shared by a fork; merging it with B's fails half-way"
+[ksm]
+batches = 1
+pages_to_scan = 2
+[[process]]
+name = "B"
+[[process.vma]]
+pages = 1
+contents = 7
+mergeable = true
+checksum = true
+[[process]]
+name = "A"
+[[process.vma]]
+pages = 1
+contents = 7
+mergeable = true
+checksum = true
+[[process]]
+name = "fork"
+forked_from = "A"
+[[actor]]
+name = "ksmd"
+kind = "ksmd"
+[[actor]]
+name = "writer"
+kind = "page_faulter"
+process = "B"
+program = [{ op = "store", page = 0, value = 8 }]
+"""
+
+
+def test_l7_an_undone_upgrade_leaves_the_forks_mapping_ksm_without_node() -> None:
+    outcome = follow(
+        parse_scenario(FORKED, "forked"),
+        "ksmd@try_to_merge_one_page.9",  # A's page is KSM(NULL) now
+        "writer",  # B's page differs from now on: step 2 of the merge fails
+        "ksmd",
+    )
+    assert_known(outcome, "stable_tree:ksm-page-without-node@quiescence")

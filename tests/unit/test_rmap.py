@@ -18,7 +18,7 @@ from ksmtrio.mm.rmap import (
     try_to_unmap_anon,
 )
 from ksmtrio.mm.swap import get_page, put_page
-from tests.kernel_world import AT, KernelWorld, ksm, process, run
+from tests.kernel_world import AT, KernelWorld, ksm, process, run, turns
 
 
 async def unmapped(w: KernelWorld, ref: str) -> Page:
@@ -59,8 +59,6 @@ def test_two_threads_that_fault_at_once_share_one_anon_vma() -> None:
         await anon_vma_prepare(w.g, w.vma("A:0"), f"{AT}.{w.rt.me.name}")
         await w.mm("A").mmap_sem.up_read(AT)
 
-    from tests.kernel_world import turns
-
     schedule = turns("one@test.one#2", "two@test.two#2", "one", "two")
     w = KernelWorld(process("A", "-"), actors=("one", "two"), strategy=schedule)
     assert w.go(toucher, toucher).found == []
@@ -74,7 +72,7 @@ def test_last_area_frees_the_anon_vma_unless_ksm_holds_it() -> None:
     async def body(w: KernelWorld) -> None:
         for ref in ("A:0", "B:0"):
             await w.mm(ref[0]).mmap_sem.down_write(AT)
-            await anon_vma_unlink(w.g, w.vma(ref), AT)
+            await anon_vma_unlink(w.vma(ref), AT)
             await w.mm(ref[0]).mmap_sem.up_write(AT)
         plain, held = w.g.anon_vmas
         assert plain.dead is not None
