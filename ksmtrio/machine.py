@@ -28,7 +28,7 @@ from ksmtrio.sched.strategies.base import Strategy
 from ksmtrio.start_state import StartState
 from ksmtrio.units import Vaddr
 
-QUIESCE = Points(__name__, "quiesce", "", "1")
+QUIESCE = Points(__name__, "quiesce", "", "1 1/pagevec_lru_add 1/pagevec_lru_add#2 1/release_pages")
 
 
 class Machine:

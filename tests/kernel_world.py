@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import trio
@@ -44,6 +44,7 @@ AT = "test"
 """Label of what a test does itself."""
 
 Body = Callable[["KernelWorld"], Awaitable[None]]
+T = TypeVar("T")
 _PAGES_OF_A_FULL_SCAN = 1_000_000
 
 
@@ -331,7 +332,9 @@ class KernelWorld:
         return shots[0] if len(shots) == 1 else shots
 
     def _shot(self, name: str, first: dict[int, str]) -> Shot:
-        node, ksm_, mapcount, group = "", "", [], []
+        node, ksm_ = "", ""
+        mapcount: list[int] = []
+        group: list[str | None] = []
         for number, address in enumerate(self.machine.addresses[name]):
             pte = self.mm(name).pte(address).value
             if not pte.present:
@@ -435,7 +438,7 @@ class KernelWorld:
         await syscalls.exit_(self.g, self.mm(name))
 
 
-async def answer(call: Awaitable[Any]) -> Any:
+async def answer(call: Awaitable[T]) -> T | int:
     """Await a system call; return its answer, an error as a negative errno."""
     try:
         return await call

@@ -30,7 +30,13 @@ Row: TypeAlias = dict[str, Any]
 SEEDS_FOR_MEDIAN: Final = 21
 """Executions of each scenario from which the median of its points is taken."""
 
-_PACKAGES_WITH_POINTS: Final = ("ksmtrio.mm", "ksmtrio.base", "ksmtrio.uapi", "ksmtrio.notifier")
+_PACKAGES_WITH_POINTS: Final = (
+    "ksmtrio.mm",
+    "ksmtrio.base",
+    "ksmtrio.uapi",
+    "ksmtrio.notifier",
+    "ksmtrio.machine",
+)
 
 
 def kernels() -> list[Row]:

@@ -8,7 +8,7 @@ keeps the list of items still. Tests: `tests/unit/test_ksm_rmap.py`.
 
 from __future__ import annotations
 
-from ksmtrio.errors import VmBug
+from ksmtrio.errors import KernelBug, VmBug
 from ksmtrio.mm.globals import Globals
 from ksmtrio.mm.ksm_tree import kpfn_of, stable_node_page
 from ksmtrio.mm.ksm_types import PAGE_MASK, RmapItem, StableNode
@@ -67,10 +67,21 @@ def _vmas_of_pass(
     ]
 
 
-async def _items_of(g: Globals, stable_node: StableNode, at: str) -> tuple[RmapItem, ...]:
-    """Read a node's list of items."""
+async def _next_item(
+    g: Globals, stable_node: StableNode, after: RmapItem | None, at: str
+) -> RmapItem | None:
+    """Follow the hlist by one link, from its head or from an item; None at the end.
+
+    An item that was unlinked under the walker leads to a poisoned pointer.
+    """
     await g.rt.point(at, "hlist_for_each", stable_node.kpfn)
-    return stable_node.hlist
+    items = stable_node.hlist
+    if after is None:
+        return items[0] if items else None
+    if after not in items:
+        raise KernelBug(at, f"general protection fault: {after.name} was unlinked under the walk")
+    following = items.index(after) + 1
+    return items[following] if following < len(items) else None
 
 
 async def try_to_unmap_ksm(g: Globals, page: Page) -> int:
@@ -84,7 +95,8 @@ async def try_to_unmap_ksm(g: Globals, page: Page) -> int:
         return SWAP_FAIL
     ret = SWAP_AGAIN
     for forks in (False, True):
-        for rmap_item in await _items_of(g, stable_node, TU["2"]):
+        rmap_item = await _next_item(g, stable_node, None, TU["2"])
+        while rmap_item is not None:
             anon_vma, address = await _lock_item_anon_vma(rmap_item, TU["2.1"])
             for vma in _vmas_of_pass(anon_vma, rmap_item, address, forks=forks):
                 ret = await try_to_unmap_one(g, page, vma, address)
@@ -92,6 +104,7 @@ async def try_to_unmap_ksm(g: Globals, page: Page) -> int:
                     anon_vma.lock.unlock(TU["2.2"])
                     return ret
             anon_vma.lock.unlock(TU["2.2"])
+            rmap_item = await _next_item(g, stable_node, rmap_item, TU["2"])
     return ret
 
 
@@ -105,7 +118,8 @@ async def rmap_walk_ksm(g: Globals, page: Page, action: RmapAction) -> int:
         return SWAP_AGAIN
     ret = SWAP_AGAIN
     for forks in (False, True):
-        for rmap_item in await _items_of(g, stable_node, RW["2"]):
+        rmap_item = await _next_item(g, stable_node, None, RW["2"])
+        while rmap_item is not None:
             anon_vma, address = await _lock_item_anon_vma(rmap_item, RW["2.1"])
             for vma in _vmas_of_pass(anon_vma, rmap_item, address, forks=forks):
                 ret = await action(page, vma, address)
@@ -114,6 +128,7 @@ async def rmap_walk_ksm(g: Globals, page: Page, action: RmapAction) -> int:
             anon_vma.lock.unlock(RW["2.1"])
             if ret != SWAP_AGAIN:
                 return ret
+            rmap_item = await _next_item(g, stable_node, rmap_item, RW["2"])
     return ret
 
 

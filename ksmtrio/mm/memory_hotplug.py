@@ -39,7 +39,14 @@ from ksmtrio.units import Pfn
 NR_OFFLINE_AT_ONCE_PAGES = 256
 RETRY_MAX = 5
 
-OP = Points(__name__, "offline_pages", "OP", "2 4 8 9 10 10#2 12 13 13#2 13#3 17 23")
+OP = Points(
+    __name__,
+    "offline_pages",
+    "OP",
+    "2 4 8 9 10 10/pagevec_lru_add 10/pagevec_lru_add#2 10/release_pages 10/drain_all_pages "
+    "10/drain_all_pages#2 12 13 13/pagevec_lru_add 13/pagevec_lru_add#2 13/release_pages 13#2 "
+    "13/drain_all_pages 13/drain_all_pages#2 17 23",
+)
 SC = Points(__name__, "scan_lru_pages", "SC", "1")
 DR = Points(
     __name__,
@@ -104,7 +111,7 @@ async def _migrate_all(g: Globals, section: Section) -> int:
             return -EINTR
         if drain:
             await lru_add_drain_all(g, OP["10"])
-            await drain_all_pages(g, OP["10#2"])
+            await drain_all_pages(g, OP["10/drain_all_pages"])
         pfn = await scan_lru_pages(g, section)
         if pfn is None:
             break
@@ -118,7 +125,7 @@ async def _migrate_all(g: Globals, section: Section) -> int:
             await g.rt.yield_(OP["12"])
     await lru_add_drain_all(g, OP["13"])
     await g.rt.yield_(OP["13#2"])
-    await drain_all_pages(g, OP["13#3"])
+    await drain_all_pages(g, OP["13/drain_all_pages"])
     return -EBUSY if await check_pages_isolated(g, section) < 0 else 0
 
 

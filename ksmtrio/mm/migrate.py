@@ -31,7 +31,12 @@ from ksmtrio.mm.vmscan import putback_lru_page, putback_lru_pages
 from ksmtrio.sched.points import Points
 from ksmtrio.units import Vaddr
 
-MP = Points(__name__, "migrate_prep", "MP", "1")
+MP = Points(
+    __name__,
+    "migrate_prep",
+    "MP",
+    "1 1/pagevec_lru_add 1/pagevec_lru_add#2 1/release_pages",
+)
 UM = Points(__name__, "unmap_and_move", "UM", "2 3 4 6 7 9 10 13 17")
 MN = Points(__name__, "move_to_new_page", "MN", "1 2 3 3#2 4 6 7")
 MM = Points(__name__, "migrate_page_move_mapping", "MM", "2")

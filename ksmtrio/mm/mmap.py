@@ -14,8 +14,18 @@ from ksmtrio.mm.swap import lru_add_drain
 from ksmtrio.sched.points import Points
 from ksmtrio.units import PAGE_SHIFT, Vaddr
 
-MUNMAP = Points(__name__, "do_munmap", "", "1 2 3 3#2 3#3 6")
-EXIT_MMAP = Points(__name__, "exit_mmap", "EX", "1 2 2#2 2#3")
+MUNMAP = Points(
+    __name__,
+    "do_munmap",
+    "",
+    "1 2 2/pagevec_lru_add 2/pagevec_lru_add#2 2/release_pages 3 3#2 3#3 6",
+)
+EXIT_MMAP = Points(
+    __name__,
+    "exit_mmap",
+    "EX",
+    "1 1/pagevec_lru_add 1/pagevec_lru_add#2 1/release_pages 2 2#2 2#3",
+)
 SPLIT = Points(__name__, "split_vma", "", "1")
 
 

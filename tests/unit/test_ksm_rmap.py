@@ -72,17 +72,17 @@ def test_pte_without_an_item_is_not_found() -> None:
 
 def test_page_without_node_cannot_be_unmapped() -> None:
     async def body(w: KernelWorld) -> None:
-        page = w.page("A:2")
+        page = w.page("C:0")
         word = page.mapping.value
         await page.page_lock.lock(AT)
         await page.mapping.write(AT, KSM_NULL)
         assert await try_to_unmap_ksm(w.g, page) == SWAP_FAIL
         assert await try_to_unmap(w.g, page) == SWAP_FAIL
-        assert w.pte("A:2").present
+        assert w.pte("C:0").present
         await page.mapping.write(AT, word)
         await page.page_lock.unlock(AT)
 
-    run(body, *MERGED)
+    run(body, process("C", 1, pte="ro"))
 
 
 def test_walk_visits_each_item_once_and_needs_no_mapping() -> None:

@@ -97,7 +97,7 @@ def test_zero_page_is_passed_over() -> None:
     async def body(w: KernelWorld) -> None:
         for number in range(2):
             await w.load(f"A:{number}")
-        assert await scans(w, 2) == [(0, 0, 0, 1)] + [(0, 0, 1, 0)]
+        assert await scans(w, 2) == [(0, 0, 0, 1), (0, 0, 1, 0)]
 
     run(body, process("A", "-", "-", 5, mergeable=True))
 
@@ -227,7 +227,7 @@ def test_process_registered_during_a_scan_is_scanned_last() -> None:
         await w.batch(100)
         assert w.counters() == (0, 0, 0, 3)
         await w.batch(100)
-        assert w.counters()[3] < 4 + 1
+        assert w.counters() == (0, 0, 3, 1)
 
     parts = [process("A", 1, 2, mergeable=True), process("B", 3, mergeable=True), process("C", 5)]
     run(body, *parts)
@@ -322,7 +322,7 @@ def test_exit_waits_for_the_scan_inside_its_page_tables() -> None:
     w = KernelWorld(*parts, actors=("scanner", "leaver"), strategy=schedule)
     assert w.go(scanner, leaver).found == []
     assert sorted(w.log) == ["left", "scanned"]
-    assert w.rt.marks == {}
+    assert [slot.mm for slot in w.ksm._mm_list] == [w.mm("B")]
 
 
 def test_item_is_dropped_when_its_page_is_migrating() -> None:

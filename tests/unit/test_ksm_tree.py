@@ -241,7 +241,9 @@ def test_removing_an_item_waits_for_the_lock_of_its_page() -> None:
     assert w.log == [("walked", 2), ("removed", 1)]
 
 
-def test_unstable_item_of_this_scan_leaves_the_tree_and_one_of_the_last_scan_just_its_flag() -> None:
+def test_unstable_item_of_this_scan_leaves_the_tree_and_one_of_the_last_scan_just_its_flag() -> (
+    None
+):
     async def body(w: KernelWorld) -> None:
         await w.scan(2)
         item = w.item("A:3")

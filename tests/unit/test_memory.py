@@ -13,7 +13,7 @@ from ksmtrio.mm.page_flags import PG_UPTODATE
 from ksmtrio.mm.swap import get_page, put_page
 from ksmtrio.sched.choices import Choices
 from ksmtrio.uapi.uaccess import do_page_fault
-from tests.kernel_world import AT, KernelWorld, ksm, process, run, turns
+from tests.kernel_world import AT, KernelWorld, Log, ksm, process, run, turns
 
 MERGED = (ksm(["A:0", "A:1"]), process("A", 7, 7, mergeable=True))
 
@@ -137,16 +137,20 @@ def test_pte_that_changed_during_the_copy_makes_the_copy_surplus() -> None:
         await w.store("A:0", 5)
         w.log.append("stored")
 
-    async def unmapper(w: KernelWorld) -> None:
+    async def changer(w: KernelWorld) -> None:
         cell = w.mm("A").pte(w.address("A:0"))
         ptl = w.mm("A").ptl(w.address("A:0"))
         await ptl.lock(AT)
         await cell.write(AT, cell.value._replace(young=not cell.value.young))
         ptl.unlock(AT)
 
-    schedule = turns("writer@do_wp_page.9", "unmapper", "writer")
-    w = KernelWorld(*MERGED, actors=("writer", "unmapper"), strategy=schedule)
-    assert w.go(writer, unmapper).found == []
+    log = Log()
+    schedule = turns("writer@do_wp_page.9", "changer", "writer")
+    w = KernelWorld(*MERGED, actors=("writer", "changer"), strategy=schedule, recorder=log)
+    assert w.go(writer, changer).found == []
+    labels = [at for at, _, _ in log.operations]
+    assert labels.count("do_wp_page.10") == 2
+    assert labels.count("do_wp_page.10a") == 1
     assert w.contents("A") == [5, 7]
     assert sum(page.count.value > 0 for page in w.g.pages.values()) == 2
 

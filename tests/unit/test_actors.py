@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Actor kinds: programs, presets, answers, and how kinds are found."""
+
+from __future__ import annotations
+
+import pytest
+
+from actors.base import ADVICE, FLAGS, UserTask, errno_name
+from actors.ksmd import Ksmd
+from ksmtrio.actor_api import actor_kinds, load_actor_kind
+from ksmtrio.errors import BadInput
+from ksmtrio.scenario.schema import OPS
+from tests.kernel_world import KernelWorld, Log, actor, ksm, machine, process, round_robin, vma
+
+MERGED = (ksm(["A:0", "B:0"]), *(process(n, 7, 1, mergeable=True) for n in "AB"))
+
+
+def run_program(*parts: str, kind: str = "user_task", **keys: object) -> KernelWorld:
+    program = keys.pop("program", ())
+    assert isinstance(program, tuple)
+    return KernelWorld(*parts, actor("task", kind, *program, process="A", **keys)).go()
+
+
+def test_every_kind_is_found_by_its_name() -> None:
+    kinds = actor_kinds()
+    assert list(kinds) == sorted(kinds)
+    for kind in kinds:
+        factory = load_actor_kind(kind)
+        assert factory.__doc__
+        assert isinstance(factory, type)
+    assert load_actor_kind("ksmd") is Ksmd
+    assert load_actor_kind("user_task") is UserTask
+
+
+def test_unknown_kind_names_the_known_ones() -> None:
+    with pytest.raises(BadInput, match=r"unknown actor kind 'nobody'; installed kinds: .*ksmd"):
+        load_actor_kind("nobody")
+
+
+def test_every_operation_of_a_scenario_can_be_performed() -> None:
+    w = KernelWorld(process("A", 1), actor("task", "user_task", process="A"))
+    (task,) = w.machine.actors
+    assert isinstance(task, UserTask)
+    assert set(task._operations) == set(OPS)
+
+
+def test_words_of_scenarios_mean_something() -> None:
+    assert set(ADVICE) == {"MERGEABLE", "UNMERGEABLE"}
+    assert FLAGS["STRICT"] | FLAGS["MOVE"] | FLAGS["MOVE_ALL"] == 7
+
+
+def test_negative_answers_are_spelled_as_errnos() -> None:
+    assert errno_name(-16) == "-EBUSY"
+    assert errno_name(0) == "0"
+    assert errno_name(1) == "1"
+
+
+def test_program_runs_in_order_and_again() -> None:
+    w = run_program(
+        process("A", 1, 2),
+        program=({"op": "store", "page": 0, "value": 5}, {"op": "munmap", "page": 1}),
+        repeat=2,
+    )
+    assert w.found == []
+    assert w.contents("A") == [5, None]
+
+
+def test_operation_is_repeated() -> None:
+    log = Log()
+    load = {"op": "load", "page": 0, "repeat": 3}
+    KernelWorld(process("A", 1), actor("task", "user_task", load, process="A"), recorder=log).go()
+    contents = [name for at, _, name in log.operations if at == "user.load" and "content" in name]
+    assert len(contents) == 3
+
+
+def test_unexpected_answer_is_a_finding() -> None:
+    program = ({"op": "munmap", "page": 0, "expect": "-EINVAL"},)
+    assert run_program(process("A", 1), program=program).found == ["contract:unexpected-answer"]
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"op": "munmap", "page": 0, "expect": 0},
+        {"op": "move_pages", "pages": [0, 1], "node": 1, "expect": ["-ENOENT", 1]},
+        {"op": "query_pages", "pages": [0, 1], "expect": ["-ENOENT", 0]},
+        {"op": "mbind", "page": 0, "pages": 2, "nodes": [1], "flags": ["STRICT"], "expect": "-EIO"},
+        {"op": "madvise", "page": 0, "pages": 2, "advice": "UNMERGEABLE", "expect": 0},
+        {"op": "offline", "block": 1, "expect": 0},
+        {"op": "online", "block": 1, "expect": "-EINVAL"},
+        {"op": "remove_section", "block": 1, "expect": "-EBUSY"},
+    ],
+    ids=lambda operation: operation["op"],
+)
+def test_expected_answer_is_no_finding(operation: dict[str, object]) -> None:
+    assert run_program(*MERGED, program=(operation,)).found == []
+
+
+def test_exit_ends_the_process_once_all_its_threads_have() -> None:
+    leave = {"op": "exit"}
+    both = [actor(name, "user_task", leave, process="A") for name in ("one", "two")]
+    w = KernelWorld(process("A", 1), *both).go()
+    assert w.found == []
+    assert w.mm("A").dead is not None
+
+
+def test_page_faulter_touches_every_page() -> None:
+    w = run_program(process("A", 1, "-"), kind="page_faulter")
+    assert w.found == []
+    assert w.contents("A") == [1000, 1001]
+
+
+def test_madviser_unmerges_and_allows_merging_again() -> None:
+    w = run_program(*MERGED, kind="madviser")
+    assert w.found == []
+    assert w.page("A:0") is not w.page("B:0")
+    assert len(w.ksm._mm_list) == 2
+
+
+def test_hotplug_driver_takes_the_last_block_offline() -> None:
+    w = KernelWorld(process("A", 1, node=1), actor("driver", "hotplug_driver")).go()
+    assert w.found == []
+    assert [block.state.value for block in w.machine.memory_blocks] == ["online", "offline"]
+
+
+def test_mbind_caller_moves_its_pages_to_the_last_node() -> None:
+    w = run_program(process("A", 1, 2), kind="mbind_caller")
+    assert w.found == []
+    assert [w.page(ref).nid for ref in ("A:0", "A:1")] == [1, 1]
+
+
+def test_move_pages_caller_moves_its_pages_to_the_last_node() -> None:
+    w = run_program(*MERGED, kind="move_pages_caller")
+    assert w.found == []
+    assert [w.page(ref).nid for ref in ("A:0", "A:1")] == [0, 1]
+
+
+def test_ksmd_uses_its_budget_and_sleeps() -> None:
+    daemon = actor("ksmd", "ksmd")
+    w = KernelWorld(ksm(batches=2), process("A", 5, 5, mergeable=True), daemon).go()
+    assert w.found == []
+    assert w.counters() == (1, 1, 0, 0)
+    assert w.rt.actors[0].background
+
+
+def test_all_kinds_get_along_when_they_take_turns() -> None:
+    kinds = [kind for kind in actor_kinds() if kind != "ksmd"]
+    for seed in range(10):
+        w = KernelWorld(
+            machine(pages_per_block=16),
+            ksm(["A:0", "B:0"], batches=2),
+            "\n".join([process("A", 7, 1, 2, mergeable=True), vma(["-"])]),
+            process("B", 7, 2, mergeable=True, node=1),
+            actor("ksmd", "ksmd"),
+            *(actor(kind, kind, process="AB"[n % 2]) for n, kind in enumerate(kinds)),
+            strategy=round_robin(seed),
+        ).go()
+        assert set(w.found) <= {"stable_tree:ksm-page-in-unmergeable-vma"}
+        assert w.rt.stop_reason == "done"
