@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from ksmtrio.execution import execute
+from ksmtrio.execution import Outcome, execute
 from ksmtrio.kconfig import build_kernel
 from ksmtrio.scenario import builtin_names, load_scenario
 from ksmtrio.sched.strategies import resolve
@@ -49,15 +49,29 @@ def test_other_processes_with_other_hash_seeds_give_the_same_digests(hash_seed: 
     assert other.stdout.splitlines() == digests()
 
 
-def test_recording_changes_nothing() -> None:
-    async def main() -> None:
-        scenario, kernel = load_scenario("offline_vs_ksmd"), build_kernel(without=WITHOUT)
-        for seed in range(20):
-            spec = resolve(None, seed, points=300)
-            recorded = await execute(scenario, kernel, spec, recorder=Recorder())
-            bare = await execute(scenario, kernel, spec, marks=False)
-            assert recorded.choices == bare.choices
-            assert recorded.signatures() == bare.signatures()
-            assert recorded.points == bare.points
+@pytest.mark.trio
+async def test_recording_changes_nothing() -> None:
+    scenario, kernel = load_scenario("offline_vs_ksmd"), build_kernel(without=WITHOUT)
+    for seed in range(20):
+        spec = resolve(None, seed, points=300)
+        recorded = await execute(scenario, kernel, spec, recorder=Recorder())
+        bare = await execute(scenario, kernel, spec, marks=False)
+        assert recorded.choices == bare.choices
+        assert recorded.signatures() == bare.signatures()
+        assert recorded.points == bare.points
 
-    trio.run(main)
+
+@pytest.mark.trio
+async def test_executions_side_by_side_in_one_event_loop_do_not_meet() -> None:
+    scenario, kernel = load_scenario("move_pages_vs_merge"), build_kernel(without=WITHOUT)
+    specs = [resolve(None, seed, points=300) for seed in range(6)]
+    alone = [(await execute(scenario, kernel, spec, recorder=Recorder())) for spec in specs]
+    together: dict[int, Outcome] = {}
+
+    async def one(number: int) -> None:
+        together[number] = await execute(scenario, kernel, specs[number], recorder=Recorder())
+
+    async with trio.open_nursery() as nursery:
+        for number in range(len(specs)):
+            nursery.start_soon(one, number)
+    assert [together[n].event_digest for n in range(len(specs))] == [o.event_digest for o in alone]

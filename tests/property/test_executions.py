@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,30 +23,28 @@ from ksmtrio.trace.recorder import Recorder
 CHOICES = st.lists(st.integers(0, 7), max_size=400)
 
 
-def assert_replays(scenario: Scenario, without: Sequence[str], choices: Choices) -> None:
+async def assert_replays(scenario: Scenario, without: Sequence[str], choices: Choices) -> None:
     """Run loosely guided choices; then what was really chosen, exactly: equal to the bit."""
     kernel = build_kernel(without=without)
 
-    async def both() -> None:
-        first = await execute(scenario, kernel, choices, recorder=Recorder(), exact=False)
-        second = await execute(scenario, kernel, first.choices, recorder=Recorder())
-        assert first.choices == second.choices
-        assert first.event_digest == second.event_digest
-        assert first.machine_digest == second.machine_digest
-        assert first.signatures() == second.signatures()
-
-    trio.run(both)
+    first = await execute(scenario, kernel, choices, recorder=Recorder(), exact=False)
+    second = await execute(scenario, kernel, first.choices, recorder=Recorder())
+    assert first.choices == second.choices
+    assert first.event_digest == second.event_digest
+    assert first.machine_digest == second.machine_digest
+    assert first.signatures() == second.signatures()
 
 
+@pytest.mark.trio
 @pytest.mark.parametrize("name", [n for n in builtin_names() if n != "everything"])
 @given(
     schedule=CHOICES, data=CHOICES, without=st.lists(st.sampled_from(list(SWITCHES)), unique=True)
 )
 @settings(max_examples=12)
-def test_any_choices_on_any_kernel_make_a_replayable_execution(
+async def test_any_choices_on_any_kernel_make_a_replayable_execution(
     name: str, schedule: list[int], data: list[int], without: list[str]
 ) -> None:
-    assert_replays(load_scenario(name), without, Choices(schedule, data, []))
+    await assert_replays(load_scenario(name), without, Choices(schedule, data, []))
 
 
 OPERATIONS = st.one_of(
@@ -133,10 +130,11 @@ PROGRAMS = st.lists(
 )
 
 
+@pytest.mark.trio
 @given(programs=PROGRAMS, schedule=CHOICES, faults=st.lists(st.integers(0, 1), max_size=40))
 @settings(max_examples=60)
-def test_any_program_runs_to_its_end_and_replays(
+async def test_any_program_runs_to_its_end_and_replays(
     programs: list[tuple[str, list[str]]], schedule: list[int], faults: list[int]
 ) -> None:
     text = TEMPLATE + "".join(actor(i, p, ops) for i, (p, ops) in enumerate(programs))
-    assert_replays(parse_scenario(text, "drawn"), (), Choices(schedule, [], faults))
+    await assert_replays(parse_scenario(text, "drawn"), (), Choices(schedule, [], faults))

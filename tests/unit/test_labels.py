@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import trio
+import pytest
 
 from ksmtrio.campaign.listing import points
 from ksmtrio.execution import execute
@@ -15,7 +15,8 @@ from ksmtrio.sched.strategies import resolve
 from ksmtrio.trace.recorder import Recorder
 
 
-def test_no_execution_passes_an_undeclared_label() -> None:
+@pytest.mark.trio
+async def test_no_execution_passes_an_undeclared_label() -> None:
     passed: set[str] = set()
 
     class Listening(Recorder):
@@ -27,14 +28,11 @@ def test_no_execution_passes_an_undeclared_label() -> None:
             passed.add(at)
             super().operation(at, event, target, value)
 
-    async def main() -> None:
-        for name in builtin_names():
-            for seed in range(4):
-                for without in ((), ("recheck_ksm_under_page_lock", "offline_locks_out_ksm")):
-                    spec = resolve(None, seed, points=400)
-                    kernel = build_kernel(without=without)
-                    await execute(load_scenario(name), kernel, spec, recorder=Listening())
-
-    trio.run(main)
+    for name in builtin_names():
+        for seed in range(4):
+            for without in ((), ("recheck_ksm_under_page_lock", "offline_locks_out_ksm")):
+                spec = resolve(None, seed, points=400)
+                kernel = build_kernel(without=without)
+                await execute(load_scenario(name), kernel, spec, recorder=Listening())
     of_actors = {label for label in passed if label != "start" and not label.endswith(".exit")}
     assert of_actors <= {row["label"] for row in points()}
