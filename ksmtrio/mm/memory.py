@@ -120,7 +120,7 @@ async def do_anonymous_page(
         return 0
     if await anon_vma_prepare(g, vma, AF["1"]):
         return VM_FAULT_OOM
-    page = await alloc_page(g, AF["2"], nids=vma.vm_policy, zero=True)
+    page = await alloc_page(g, AF["2"], zero=True)
     if page is None:
         return VM_FAULT_OOM
     page.flags.change_in_step(AF["2"], set_=PG_UPTODATE)
@@ -204,7 +204,7 @@ async def _wp_copy(
     """CW.4-13: copy to a fresh page; the caller holds a reference on `page`, no pte lock."""
     new: Page | None = None
     if not await anon_vma_prepare(g, vma, CW["4"]):
-        new = await alloc_page(g, CW["5"], nids=vma.vm_policy, zero=page is None)
+        new = await alloc_page(g, CW["5"], zero=page is None)
     if new is None:
         if page is not None:
             await put_page(g, page, CW["12/put_page"])

@@ -81,13 +81,14 @@ async def _apply_and_move(
     pages: list[Page],
 ) -> int:
     """MB.5-7: set the policy, then migrate what check_range isolated."""
-    for vma in await vmas_cut_to(g, mm, start, end):
+    vmas = await vmas_cut_to(g, mm, start, end)
+    for vma in vmas:
         vma.vm_policy = tuple(sorted(nodes))
     if not pages:
         return 0
 
     async def new_vma_page(_: Page) -> Target:
-        return Target(await alloc_page(g, MB["6/new_vma_page"], nids=sorted(nodes)))
+        return Target(await alloc_page(g, MB["6/new_vma_page"], nids=vmas[0].vm_policy))
 
     offlining = not g.kernel.numa_callers_pass_zero
     nr_failed = await migrate_pages(g, pages, new_vma_page, offlining=offlining)
