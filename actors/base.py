@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from itertools import chain, repeat
 from typing import Any, ClassVar
 
-from ksmtrio.errors import SyscallError
+from ksmtrio.errors import ScenarioError, SyscallError
 from ksmtrio.machine import Machine
 from ksmtrio.mm.ksm import MADV_MERGEABLE, MADV_UNMERGEABLE
 from ksmtrio.mm.mempolicy import MPOL_MF_MOVE, MPOL_MF_MOVE_ALL, MPOL_MF_STRICT
@@ -36,11 +36,15 @@ class UserTask:
     """Runs any program of operations in a process."""
 
     background: ClassVar[bool] = False
+    needs_pages: ClassVar[bool] = False
+    """Whether the default program is about pages of the actor's process."""
 
     def __init__(self, machine: Machine, spec: ActorSpec) -> None:
         self.machine = machine
         self.g = machine.g
         self.spec = spec
+        if not spec.program:
+            self._check_default()
         self.program = spec.program or self.default_program()
         self._exited = False
         self._operations: dict[str, Callable[[Any], Awaitable[Answer]]] = {
@@ -56,6 +60,15 @@ class UserTask:
             "online": self._online,
             "remove_section": self._remove_section,
         }
+
+    def _check_default(self) -> None:
+        """Refuse to run nothing: a preset's own program is about the pages of a process."""
+        if self.needs_pages and not self.nr_pages():
+            source, name = self.machine.scenario.source, self.spec.name
+            raise ScenarioError(
+                f"{source}: actor {name!r} has neither a program nor pages for its kind's own; "
+                "give it a program, or a process with at least one page"
+            )
 
     def default_program(self) -> tuple[Op, ...]:
         """Return the program to run when the scenario gives none."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from ksmtrio.errors import ScenarioError
 from ksmtrio.machine import Machine
 from ksmtrio.mm.ksm_scan import ksm_scan_thread
 from ksmtrio.scenario.schema import ActorSpec
@@ -19,6 +20,11 @@ class Ksmd:
     background: ClassVar[bool] = True
 
     def __init__(self, machine: Machine, spec: ActorSpec) -> None:
+        if spec.program or spec.process is not None or spec.repeat != 1:
+            raise ScenarioError(
+                f"{machine.scenario.source}: actor {spec.name!r} is ksmd, which takes no program, "
+                "process or repeat; [ksm] says what it does"
+            )
         self._g = machine.g
         self._batches = machine.scenario.ksm.batches
 

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from actors.base import UserTask, operation
 from ksmtrio.scenario.schema import Op
 
 
 class Madviser(UserTask):
     """Calls madvise; by default makes all its pages unmergeable, then mergeable."""
+
+    needs_pages: ClassVar[bool] = True
 
     def default_program(self) -> tuple[Op, ...]:
         """Forbid merging, then allow it again."""

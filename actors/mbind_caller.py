@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from actors.base import UserTask, operation
 from ksmtrio.scenario.schema import Op
 
 
 class MbindCaller(UserTask):
     """Calls mbind; by default binds all its pages to the last node, moving them."""
+
+    needs_pages: ClassVar[bool] = True
 
     def default_program(self) -> tuple[Op, ...]:
         """Bind all pages to the last node, moving those that others map too."""

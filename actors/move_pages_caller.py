@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from actors.base import UserTask, operation
 from ksmtrio.scenario.schema import Op
 
 
 class MovePagesCaller(UserTask):
     """Calls move_pages; by default moves all its pages to the last node."""
+
+    needs_pages: ClassVar[bool] = True
 
     def default_program(self) -> tuple[Op, ...]:
         """Move all pages to the last node."""

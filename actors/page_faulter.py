@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from actors.base import UserTask, operation
 from ksmtrio.scenario.schema import Op
 
 
 class PageFaulter(UserTask):
     """Loads and stores; by default reads and writes each of its pages."""
+
+    needs_pages: ClassVar[bool] = True
 
     def default_program(self) -> tuple[Op, ...]:
         """Load, then store, each page."""

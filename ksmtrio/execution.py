@@ -267,6 +267,7 @@ async def record_execution(
     path: Path,
     *,
     made_by: StrategySpec | None = None,
+    shown: Path | None = None,
 ) -> Outcome:
     """Execute once and write the full log.
 
@@ -276,12 +277,14 @@ async def record_execution(
         plan: where choices come from.
         path: ``.jsonl`` or ``.jsonl.gz``; overwritten.
         made_by: for a list of choices: the strategy that once made them.
+        shown: what errors call the file, if not by its name.
 
     Raises:
-        BadInput: the file cannot be written. Further as `execute`.
+        BadInput: the file cannot be written, or would be larger than a trace may be; none is left
+            behind. Further as `execute`.
     """
     spec = plan if isinstance(plan, StrategySpec) else made_by
-    with TraceWriter(path) as writer:
+    with TraceWriter(path, shown=shown) as writer:
         writer.header(header_of(scenario, kernel, spec))
         outcome = await execute(scenario, kernel, plan, recorder=Recorder(writer.body))
         writer.footer(footer_of(outcome))

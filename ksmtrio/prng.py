@@ -39,11 +39,3 @@ class Stream:
     def one_in(self, n: int) -> bool:
         """Return True with probability 1/n."""
         return self.below(n) == 0
-
-    def shuffled(self, count: int) -> list[int]:
-        """Return a uniform permutation of range(count) (Fisher-Yates)."""
-        items = list(range(count))
-        for last in range(count - 1, 0, -1):
-            other = self.below(last + 1)
-            items[last], items[other] = items[other], items[last]
-        return items

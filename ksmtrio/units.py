@@ -19,13 +19,3 @@ PAGE_SIZE: Final = 1 << PAGE_SHIFT
 PAGES_PER_PTE_TABLE: Final = 512
 HALVES_PER_PAGE: Final = 2
 """Page content is modelled as two words, half a page each, so that a copy can tear."""
-
-
-def page_align_down(address: Vaddr) -> Vaddr:
-    """Return the start of the page that holds `address`, in bytes."""
-    return address & ~(PAGE_SIZE - 1)
-
-
-def vpn_of(address: Vaddr) -> Vpn:
-    """Return the virtual page number of `address`."""
-    return address >> PAGE_SHIFT

@@ -9,6 +9,7 @@ from collections.abc import Collection
 import attrs
 import trio
 
+from ksmtrio.campaign.known import load_known_issues, match_known
 from ksmtrio.execution import Outcome, execute, probe_points
 from ksmtrio.kconfig import build_kernel
 from ksmtrio.scenario import load_scenario
@@ -25,6 +26,11 @@ class Search:
     signatures: Counter[str] = attrs.field(factory=Counter)
     marks: Counter[str] = attrs.field(factory=Counter)
     marks_with: dict[str, set[str]] = attrs.field(factory=dict)
+
+    def unexplained(self) -> list[str]:
+        """Return the signatures that are no known defect of the kernel of the day."""
+        issues = load_known_issues()
+        return [s for s in self.signatures if match_known(s, issues) is None]
 
     def kinds(self) -> set[str]:
         """Return ``oracle:kind`` of every finding."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -119,11 +120,11 @@ async def save_trace(
         BadInput: the file cannot be written.
     """
     signature = sighting.finding.signature
-    stem = f"{safe_name(scenario.name)}-{safe_name(signature)}"
+    stem = _stem(scenario, sighting)
     partial = directory / f".{stem}.part.jsonl.gz"
     try:
         outcome = await record_execution(
-            scenario, kernel, sighting.choices, partial, made_by=sighting.spec
+            scenario, kernel, sighting.choices, partial, made_by=sighting.spec, shown=directory
         )
         if signature not in outcome.signatures():
             raise EmulatorError(
@@ -136,6 +137,32 @@ async def save_trace(
             partial.unlink(missing_ok=True)
 
 
+def rename_traces(findings: Sequence[DistinctFinding]) -> None:
+    """Name the traces of a campaign as if they had been saved now, in this order.
+
+    Raises:
+        BadInput: no name is left.
+        OSError: a file is gone, or cannot be renamed.
+    """
+    hidden: dict[Path, Path] = {}
+    for found in findings:
+        assert found.trace is not None
+        if found.trace not in hidden:
+            hidden[found.trace] = found.trace.rename(found.trace.with_name(f".{found.trace.name}"))
+    settled: dict[Path, Path] = {}
+    for found in findings:
+        assert found.trace is not None
+        partial = hidden[found.trace]
+        if partial not in settled:
+            settled[partial] = _settle(partial, _stem(found.scenario, found.sighting)).path
+        found.trace = settled[partial]
+
+
+def _stem(scenario: Scenario, sighting: Sighting) -> str:
+    """Return what the name of a trace begins with: who was executed, and what was found."""
+    return f"{safe_name(scenario.name)}-{safe_name(sighting.finding.signature)}"
+
+
 def _settle(partial: Path, stem: str) -> SavedTrace:
     """Give a finished trace its name: a new number, unless the very same file is there already."""
     content = partial.read_bytes()
@@ -145,6 +172,7 @@ def _settle(partial: Path, stem: str) -> SavedTrace:
             partial.rename(path)
             return SavedTrace(path, created=True)
         if path.read_bytes() == content:
+            partial.unlink()
             return SavedTrace(path, created=False)
     raise BadInput(f"{partial.parent}: holds {_SAME_NAME_MAX} traces of one finding; clear it out")
 

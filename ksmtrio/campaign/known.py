@@ -15,7 +15,7 @@ import attrs
 import msgspec
 
 from ksmtrio.errors import EmulatorError
-from ksmtrio.kconfig import SWITCHES
+from ksmtrio.kconfig import KERNELS, SWITCHES, Kernel, build_kernel
 
 
 @attrs.frozen
@@ -60,6 +60,30 @@ def load_known_issues() -> tuple[KnownIssue, ...]:
     """Return the entries that ship with ksmtrio."""
     file = files("ksmtrio.campaign") / "known_issues.toml"
     return parse_known_issues(file.read_text(encoding="utf-8"))
+
+
+def is_as_named(kernel: Kernel) -> bool:
+    """Return whether a kernel is one of `KERNELS` with no switch turned.
+
+    Only there do known issues count: with a switch turned, the same signature may have another
+    cause, and what the user looks for must not pass for a defect of the day.
+    """
+    base = kernel.name.split()[0]
+    return base in KERNELS and kernel.switches() == build_kernel(base).switches()
+
+
+def known_issues_of(
+    kernel: Kernel, issues: Sequence[KnownIssue] | None = None
+) -> tuple[KnownIssue, ...]:
+    """Return the entries that count on `kernel`: all of them, or none where a switch was turned.
+
+    Args:
+        kernel: that a campaign or an execution is about.
+        issues: to choose from; None reads those that ship with ksmtrio.
+    """
+    if not is_as_named(kernel):
+        return ()
+    return load_known_issues() if issues is None else tuple(issues)
 
 
 def match_known(signature: str, issues: Sequence[KnownIssue]) -> KnownIssue | None:

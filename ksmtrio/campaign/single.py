@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from ksmtrio.campaign.findings import DistinctFinding, Sighting, save_trace
-from ksmtrio.campaign.known import load_known_issues, match_known
+from ksmtrio.campaign.known import known_issues_of, match_known
 from ksmtrio.execution import Outcome, execute, probe, record_execution
 from ksmtrio.kconfig import Kernel
 from ksmtrio.scenario import Scenario
@@ -102,7 +102,7 @@ async def _run_once(
     else:
         outcome = await record_execution(scenario, kernel, spec, record)
     trace = record
-    known = load_known_issues()
+    known = known_issues_of(kernel)
     findings = []
     for seen in outcome.findings:
         sighting = Sighting(seen, spec, outcome.choices)

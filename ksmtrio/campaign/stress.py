@@ -9,10 +9,10 @@ budgets and rates only. Tests: `tests/unit/test_campaign_stress.py`, `tests/cli/
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -27,9 +27,11 @@ from ksmtrio.campaign.findings import (
     DistinctFinding,
     SavedTrace,
     Sighting,
+    rename_traces,
     save_trace,
 )
-from ksmtrio.campaign.known import KnownIssue, load_known_issues, match_known
+from ksmtrio.campaign.interruption import Interruption
+from ksmtrio.campaign.known import KnownIssue, known_issues_of, match_known
 from ksmtrio.campaign.workers import ChunkResult, Job, prepare_worker, run_job
 from ksmtrio.errors import BadInput, KsmtrioError
 from ksmtrio.kconfig import Kernel
@@ -137,6 +139,12 @@ class StressReport:
     fault: str | None = None
     unsaved: str | None = None
 
+    def shortfall(self) -> str | None:
+        """Return why there is no verdict at all, in one line; None: something was executed."""
+        if self.executions or self.stopped != "time":
+            return None
+        return "nothing was executed within the budget; allow more with --time"
+
     def failing(self, *, fail_on: str) -> list[DistinctFinding]:
         """Return the findings that count: all for ``any``, those not known for ``new``."""
         return [f for f in self.findings if fail_on == "any" or f.known is None]
@@ -192,6 +200,10 @@ class Campaign:
         plan: what to do.
         on_progress: told after each chunk.
         known: known issues; None reads those that ship with ksmtrio.
+        interruption: ends the campaign early; None: signals are not our business.
+
+    Raises:
+        BadInput: there is nothing to execute, or two scenarios have one name.
     """
 
     def __init__(
@@ -199,14 +211,17 @@ class Campaign:
         plan: StressPlan,
         on_progress: Callable[[Progress], None] | None = None,
         known: tuple[KnownIssue, ...] | None = None,
+        interruption: Interruption | None = None,
     ) -> None:
         if not plan.scenarios:
             raise BadInput("no scenario to execute")
+        _refuse_same_names(plan.scenarios)
         if plan.seeds_of(0) == 0:
             raise BadInput("nothing to execute: the range of seeds or the number of runs is 0")
         self.plan = plan
         self._on_progress = on_progress
-        self._known = load_known_issues() if known is None else known
+        self._interruption = interruption
+        self._known = known_issues_of(plan.kernel, known)
         self._feeds = [
             _Feed(scenario, plan.first_seed, plan.seeds_of(index))
             for index, scenario in enumerate(plan.scenarios)
@@ -235,21 +250,20 @@ class Campaign:
             BadInput: a scenario's start state is impossible.
         """
         self._start = trio.current_time()
+        self._listen()
         limiter = trio.CapacityLimiter(self.plan.jobs)
         async with trio_parallel.open_worker_context(
             init=prepare_worker, grace_period=_GRACE_SECONDS
         ) as workers:
             with self._scope:
-                async with trio.open_nursery() as outer:
-                    outer.start_soon(self._watch_signals)
-                    async with trio.open_nursery() as nursery:
-                        if self.plan.canary:
-                            nursery.start_soon(self._fly_canary, workers, limiter)
-                        for _ in range(self.plan.jobs):
-                            nursery.start_soon(self._work, workers, limiter)
-                    outer.cancel_scope.cancel()
+                async with trio.open_nursery() as nursery:
+                    if self.plan.canary:
+                        nursery.start_soon(self._fly_canary, workers, limiter)
+                    for _ in range(self.plan.jobs):
+                        nursery.start_soon(self._work, workers, limiter)
             with trio.CancelScope(shield=True):
                 await self._save()
+                self._rename()
         if self._bad_input is not None:
             raise self._bad_input
         return self._report(trio.current_time() - self._start)
@@ -260,12 +274,18 @@ class Campaign:
             self._stopped = why
         self._scope.cancel()
 
-    async def _watch_signals(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
+    def _listen(self) -> None:
+        """Have a signal end the campaign; it may come at any time, so the event loop is asked."""
+        if self._interruption is None:
             return
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
-            async for _ in received:
-                self.stop("interrupted")
+        stop = partial(self.stop, "interrupted")
+        token = trio.lowlevel.current_trio_token()
+
+        def listener() -> None:
+            with suppress(trio.RunFinishedError):
+                token.run_sync_soon(stop)
+
+        self._interruption.tell(listener)
 
     async def _fly_canary(
         self, workers: trio_parallel.WorkerContext, limiter: trio.CapacityLimiter
@@ -368,14 +388,18 @@ class Campaign:
             self.stop("findings")
 
     async def _save(self) -> None:
-        """Write the traces of findings that are new, or now have an earlier execution."""
+        """Write the traces of findings that are new, or now have an earlier execution.
+
+        An earlier one may turn up while a trace is written; the finding then stays unsaved.
+        """
         async with self._saving:
             while self._unsaved:
                 signature = next(iter(self._unsaved))
                 distinct = self._findings[signature]
+                sighting = distinct.sighting
                 try:
                     saved = await save_trace(
-                        distinct.scenario, self.plan.kernel, distinct.sighting, self.plan.traces
+                        distinct.scenario, self.plan.kernel, sighting, self.plan.traces
                     )
                 except BadInput as error:
                     self._unsaved.clear()
@@ -386,17 +410,37 @@ class Campaign:
                     self._unsaved.pop(signature, None)
                     self._fail(str(error))
                     continue
-                self._unsaved.pop(signature, None)
+                if distinct.sighting is sighting:
+                    self._unsaved.pop(signature, None)
                 self._replace_trace(distinct, saved)
 
     def _replace_trace(self, distinct: DistinctFinding, saved: SavedTrace) -> None:
-        """Take a newer trace; it gets the name of the older one, if this campaign wrote that."""
-        earlier, path = distinct.trace, saved.path
-        if saved.created and earlier in self._ours and earlier is not None:
-            path = path.replace(earlier)
-        elif saved.created:
-            self._ours.add(path)
-        distinct.trace = path
+        """Take a newer trace; the older one goes, if this campaign wrote it and nobody needs it."""
+        earlier = distinct.trace
+        distinct.trace = saved.path
+        if saved.created:
+            self._ours.add(saved.path)
+        if earlier is None or earlier not in self._ours:
+            return
+        if all(other.trace != earlier for other in self._findings.values()):
+            self._ours.discard(earlier)
+            with suppress(OSError):
+                earlier.unlink()
+
+    def _rename(self) -> None:
+        """Give the traces of this campaign the names they have whichever worker was faster."""
+        ours = [found for found in self._sorted() if found.trace in self._ours]
+        try:
+            rename_traces(ours)
+        except (OSError, BadInput) as error:
+            self._unwritable = self._unwritable or str(error)
+
+    def _sorted(self) -> list[DistinctFinding]:
+        """Return the findings by first execution; those of one execution by signature."""
+        return sorted(
+            self._findings.values(),
+            key=lambda found: (found.first_execution, found.sighting.finding.signature),
+        )
 
     def _tell(self) -> None:
         if self._on_progress is None:
@@ -444,7 +488,7 @@ class Campaign:
             executions=self._executions,
             points=self._points,
             seconds=seconds,
-            findings=tuple(sorted(self._findings.values(), key=lambda f: f.first_execution)),
+            findings=tuple(self._sorted()),
             evidence=evidence,
             canary=self._canary,
             kernel=self.plan.kernel,
@@ -454,10 +498,27 @@ class Campaign:
         )
 
 
-def stress(plan: StressPlan, on_progress: Callable[[Progress], None] | None = None) -> StressReport:
-    """Run a campaign in an event loop of its own; errors as `Campaign.run`."""
+def _refuse_same_names(scenarios: tuple[Scenario, ...]) -> None:
+    """Refuse a campaign whose report could not tell two scenarios apart."""
+    seen: dict[str, Scenario] = {}
+    for scenario in scenarios:
+        other = seen.get(scenario.name)
+        if other is not None:
+            raise BadInput(
+                f"{scenario.source}: a scenario named {scenario.name!r} is in the campaign already "
+                f"({other.source}); give each one once, under a name of its own"
+            )
+        seen[scenario.name] = scenario
+
+
+def stress(
+    plan: StressPlan,
+    on_progress: Callable[[Progress], None] | None = None,
+    interruption: Interruption | None = None,
+) -> StressReport:
+    """Run a campaign in an event loop of its own; arguments and errors as `Campaign`."""
 
     async def main() -> StressReport:
-        return await Campaign(plan, on_progress).run()
+        return await Campaign(plan, on_progress, interruption=interruption).run()
 
     return trio.run(main)

@@ -37,6 +37,8 @@ def of_campaign(report: StressReport, *, fail_on: str) -> int:
         return BAD_INPUT
     if report.stopped == "interrupted":
         return INTERRUPTED
+    if report.shortfall() is not None:
+        return BAD_INPUT
     if report.failing(fail_on=fail_on):
         return FINDING
     return FAULT if report.verdict == "undecided" else NOTHING_FOUND

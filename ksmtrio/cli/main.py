@@ -2,7 +2,7 @@
 """The command `ksmtrio` itself: finds the verb, turns every way to fail into an exit code.
 
 Verbs are loaded when they are used. Whatever the user gave and cannot be used ends in one line on
-stderr and code 2; a fault of ours in one line and code 4. KSMTRIO_DEBUG=1 shows where it arose.
+stderr and code 2, and so does what the system refuses; a fault of ours in one line and code 4. KSMTRIO_DEBUG=1 shows where it arose.
 Tests: `tests/cli/test_cli_main.py`.
 """
 
@@ -11,11 +11,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import click
 
+from ksmtrio.campaign.interruption import Interruption
 from ksmtrio.cli.exit_codes import BAD_INPUT, BROKEN_PIPE, DIVERGED, FAULT, INTERRUPTED
 from ksmtrio.errors import BadInput, EmulatorError, ReplayDiverged
 from ksmtrio.trace.format import ksmtrio_version
@@ -52,57 +54,82 @@ class Verbs(click.Group):
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the command line; ``--help`` and ``--version`` print here, and may fail to."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except (KeyboardInterrupt, OSError) as error:
+            raise click.exceptions.Exit(_code_of(error)) from error
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb; map what it raises to an exit code."""
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
             where = ctx if error.ctx is None else error.ctx
-            _complain(f"{error.format_message()} Try: {where.command_path} --help")
+            message = error.format_message().rstrip(".")
+            _complain(f"{message}. Try: {where.command_path} --help")
             ctx.exit(BAD_INPUT)
         except click.exceptions.Exit:
             raise
-        except BadInput as error:
-            _complain(str(error))
-            ctx.exit(BAD_INPUT)
-        except BrokenPipeError:
-            _leave_pipe()
-            ctx.exit(BROKEN_PIPE)
-        except KeyboardInterrupt:
+        except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:
+            code = _code_of(error)
+            if code == FAULT and os.environ.get("KSMTRIO_DEBUG"):
+                raise
+            ctx.exit(code)
+
+
+def _code_of(error: BaseException) -> int:
+    """Report an error in one line and return the exit code for it."""
+    if isinstance(error, BaseExceptionGroup):
+        if error.subgroup(KeyboardInterrupt) is not None:
+            error = KeyboardInterrupt()
+        elif error.split(OSError)[1] is None:
+            error = _first_in(error)
+    if isinstance(error, KeyboardInterrupt):
+        with Interruption():
             _complain("interrupted")
-            ctx.exit(INTERRUPTED)
-        except BaseExceptionGroup as group:
-            if group.subgroup(KeyboardInterrupt) is None:
-                _fault(ctx, group)
-            _complain("interrupted")
-            ctx.exit(INTERRUPTED)
-        except ReplayDiverged as error:
-            _complain(str(error))
-            ctx.exit(DIVERGED)
-        except Exception as error:  # noqa: BLE001 - what is left is a fault of ours
-            _fault(ctx, error)
+        return INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        _leave_stdout()
+        return BROKEN_PIPE
+    if isinstance(error, OSError):
+        what = "" if error.filename is None else f"{error.filename}: "
+        _complain(f"{what}{error.strerror or error}; the system refused, not ksmtrio")
+        _leave_stdout()
+        return BAD_INPUT
+    if isinstance(error, BadInput | ReplayDiverged):
+        _complain(str(error))
+        return BAD_INPUT if isinstance(error, BadInput) else DIVERGED
+    _report_fault(error)
+    return FAULT
+
+
+def _first_in(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error = group.exceptions[0]
+    return _first_in(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _complain(message: str) -> None:
-    click.echo(f"ksmtrio: error: {' '.join(message.split())}", err=True)
+    with suppress(OSError):  # nobody can be told
+        click.echo(f"ksmtrio: error: {' '.join(message.split())}", err=True)
 
 
-def _fault(ctx: click.Context, error: BaseException) -> NoReturn:
+def _report_fault(error: BaseException) -> None:
     """Report a fault of ours in one line that says how to go on."""
-    if os.environ.get("KSMTRIO_DEBUG"):
-        raise error
     what = str(error) if isinstance(error, EmulatorError) else f"{type(error).__name__}: {error}"
-    click.echo(
-        f"ksmtrio: fault in ksmtrio itself: {' '.join(what.split())}; this is no finding. Please "
-        "report it with the command line and its output under KSMTRIO_DEBUG=1",
-        err=True,
-    )
-    ctx.exit(FAULT)
+    with suppress(OSError):
+        click.echo(
+            f"ksmtrio: fault in ksmtrio itself: {' '.join(what.split())}; this is no finding. "
+            "Please report it with the command line and its output under KSMTRIO_DEBUG=1",
+            err=True,
+        )
 
 
-def _leave_pipe() -> None:
-    """Whoever read our output has gone; keep the interpreter from complaining at its exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _leave_stdout() -> None:
+    """Nobody takes our output any more; keep the interpreter from complaining at its exit."""
+    with suppress(OSError, ValueError, AttributeError):  # closed, or no real file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})

@@ -6,6 +6,7 @@ Plain ASCII; colour only on a terminal. Nothing here knows what a campaign is. T
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal, TextIO
@@ -14,6 +15,8 @@ import click
 import msgspec
 from rich.console import Console
 from rich.table import Table
+
+from ksmtrio.errors import BadInput
 
 _WIDTH_OFF_TERMINAL: Final = 4096
 """Off a terminal nothing is wrapped, so that lines can be searched."""
@@ -25,14 +28,22 @@ class Output:
     Attributes:
         as_json: the result is one JSON document; all prose is dropped.
         quiet: no progress and no details.
-        progress: console on stderr.
+        progress: console on stderr; drops what it is told where stderr is closed.
+
+    Raises:
+        BadInput: stdout is closed.
     """
 
     def __init__(self, *, as_json: bool, quiet: bool, no_color: bool) -> None:
         self.as_json = as_json
         self.quiet = quiet
-        self._out = _console(sys.stdout, no_color=no_color)
-        self.progress = _console(sys.stderr, no_color=no_color)
+        # Python gives None for a descriptor that was closed before it started.
+        stdout: TextIO | None = sys.stdout
+        stderr: TextIO | None = sys.stderr
+        if stdout is None:
+            raise BadInput("standard output is closed; send it to a file, or to /dev/null")
+        self._out = _console(stdout, no_color=no_color)
+        self.progress = _console(io.StringIO() if stderr is None else stderr, no_color=no_color)
 
     def json(self, document: Any) -> None:
         """Print the one document, when that is wanted."""
@@ -43,7 +54,7 @@ class Output:
     def say(self, text: str = "") -> None:
         """Print a line of the result."""
         if not self.as_json:
-            self._out.print(text, soft_wrap=True)
+            click.echo(text)
 
     def detail(self, text: str = "") -> None:
         """Print a line that -q leaves out."""
@@ -68,6 +79,11 @@ class Output:
     def warn(self, text: str) -> None:
         """Print a line on stderr, always."""
         click.echo(text, err=True)
+
+
+def shown(name: str) -> str:
+    """Return the name of a file as it can stand in a line: what is not printable is escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
 def _console(file: TextIO, *, no_color: bool) -> Console:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
@@ -56,7 +57,8 @@ class ProgressLine:
             self._live.update(Text(progress_text(progress)))
         elif not self._silent and monotonic() >= self._next_line:
             self._next_line = monotonic() + _SECONDS_BETWEEN_LINES
-            self._console.print(progress_text(progress))
+            with suppress(OSError):  # a campaign goes on without anyone who looks at it
+                self._console.print(progress_text(progress))
 
 
 def progress_text(progress: Progress) -> str:

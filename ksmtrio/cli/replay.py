@@ -10,7 +10,7 @@ import click
 
 from ksmtrio.cli.exit_codes import BAD_INPUT, DIVERGED, FAULT, NOTHING_FOUND, worst
 from ksmtrio.cli.options import output_options
-from ksmtrio.cli.output import Output
+from ksmtrio.cli.output import Output, shown
 from ksmtrio.errors import BadInput, EmulatorError
 from ksmtrio.execution import replay_trace
 
@@ -29,25 +29,26 @@ def command(traces: tuple[str, ...], output: Output) -> None:
 
 
 def _replay(output: Output, file: str) -> tuple[int, dict[str, Any]]:
-    row: dict[str, Any] = {"file": file, "same": False, "first_difference": None}
+    name = shown(file)
+    row: dict[str, Any] = {"file": name, "same": False, "first_difference": None}
     try:
         result = replay_trace(file)
     except (BadInput, EmulatorError) as error:
         bad_input = isinstance(error, BadInput)
         what = "error" if bad_input else "fault in ksmtrio itself"
-        message = " ".join(str(error).split())
-        if file not in message:
-            message = f"{file}: {message}"
+        message = shown(str(error))
+        if name not in message:
+            message = f"{name}: {message}"
         output.warn(f"ksmtrio: {what}: {message}")
         return BAD_INPUT if bad_input else FAULT, {**row, "error": message}
     row.update(verdict=result.verdict, findings=list(result.findings), points=result.points)
     if result.difference is None:
-        output.say(f"same: {file} ({result.verdict}, {result.points} points)")
+        output.say(f"same: {name} ({result.verdict}, {result.points} points)")
         for signature in result.findings:
             output.detail(f"  {signature}")
         return NOTHING_FOUND, {**row, "same": True}
-    output.say(f"differs: {file}, line {result.difference.line} (- recorded, + replayed)")
+    output.say(f"differs: {name}, line {result.difference.line} (- recorded, + replayed)")
     for line in result.difference.lines():
         output.say(line)
-    output.warn(f"ksmtrio: replay diverged: {file}, line {result.difference.line}")
+    output.warn(f"ksmtrio: replay diverged: {name}, line {result.difference.line}")
     return DIVERGED, {**row, "first_difference": result.difference.to_json()}

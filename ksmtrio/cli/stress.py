@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from ksmtrio.campaign.interruption import Interruption
 from ksmtrio.campaign.stress import SECONDS_DEFAULT, StressPlan, StressReport, stress
 from ksmtrio.cli import exit_codes
 from ksmtrio.cli.findings import print_findings
@@ -77,17 +78,26 @@ def command(
         jobs=jobs,
         traces=traces,
     )
-    with ProgressLine(output) as progress:
-        report = stress(plan, progress)
-    output.json(report.to_json())
-    _print(output, report)
+    with Interruption() as interruption:
+        with ProgressLine(output) as progress:
+            report = stress(plan, progress, interruption)
+        output.json(report.to_json())
+        _print(output, report)
+        _warn(output, report)
+    sys.exit(exit_codes.of_campaign(report, fail_on=fail_on))
+
+
+def _warn(output: Output, report: StressReport) -> None:
+    """Say what is wrong with the campaign as such, a line each."""
     if report.fault is not None:
         output.warn(f"ksmtrio: fault in ksmtrio itself: {report.fault}; please report it")
     if report.unsaved is not None:
         output.warn(f"ksmtrio: error: {report.unsaved}")
     if report.canary is not None and not report.canary.found:
         output.warn(f"ksmtrio: {report.canary.complaint()}")
-    sys.exit(exit_codes.of_campaign(report, fail_on=fail_on))
+    shortfall = report.shortfall()
+    if shortfall is not None:
+        output.warn(f"ksmtrio: error: {shortfall}")
 
 
 def _print(output: Output, report: StressReport) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ksmtrio.sched.cell import Death, Shared
+from ksmtrio.sched.cell import Death, Shared, field_name
 
 if TYPE_CHECKING:
     from ksmtrio.sched.actor_state import ActorState
@@ -38,8 +38,7 @@ class Lock:
     @property
     def name(self) -> str:
         """Kernel name with its owner, e.g. ``mm(A).mmap_sem``."""
-        prefix = self.owner.name
-        return f"{prefix}.{self.field}" if prefix else self.field
+        return field_name(self.owner, self.field)
 
     def __repr__(self) -> str:
         return f"<{self.name}>"

@@ -46,9 +46,9 @@ class WaitQueue:
         me = rt.me
         while not condition():
             self._waiters.append(me)
-            me.idle = idle
+            me.idle, me.ready = idle, condition
             await rt.block(self, at)
-            me.idle = False
+            me.idle, me.ready = False, None
 
     async def wake_up(self, at: str) -> None:
         """Wake all waiters; each checks its condition again."""

@@ -14,7 +14,7 @@ from ksmtrio.notifier import NOTIFY_OK, MemoryNotify, NotifierBlock
 from ksmtrio.sched.points import Points
 from ksmtrio.units import Pfn
 
-CK = Points(__name__, "ksm_check_stable_tree", "CK", "1 2")
+CK = Points(__name__, "ksm_check_stable_tree", "CK", "1 1#2 2")
 CB = Points(__name__, "ksm_memory_callback", "CB", "1 5")
 
 MEM_ONLINE = "MEM_ONLINE"
@@ -31,8 +31,9 @@ async def ksm_check_stable_tree(g: Globals, start_pfn: Pfn, end_pfn: Pfn) -> Sta
     Kernel: mm/ksm.c, ksm_check_stable_tree(), v2.6.33. Touches no struct page, unless nodes name
     their pages by pointer, whose frame number is in the page's flags.
     """
+    await g.rt.point(CK["1"], "rb_first", None)
     for stable_node in list(g.ksm.stable_root):
-        ref = await stable_node.kpfn.read(CK["1"])
+        ref = await stable_node.kpfn.read(CK["1#2"])
         if isinstance(ref, Page):
             await ref.flags.read(CK["2"])
             pfn = ref.pfn

@@ -24,7 +24,7 @@ from ksmtrio.sched.cell import Cell
 from ksmtrio.sched.points import Points
 
 GK = Points(__name__, "get_ksm_page", "GK", "1 2 3 4 4/put_page")
-RN = Points(__name__, "remove_node_from_stable_tree", "RN", "1 1.1 1.4 2 3")
+RN = Points(__name__, "remove_node_from_stable_tree", "RN", "1 1.1 1.3 1.4 2 3")
 RI = Points(__name__, "remove_rmap_item_from_tree", "RI", "1 3 4 5 6/put_page 7 8 9")
 HA = Points(__name__, "hold_anon_vma", "HA", "2")
 DA = Points(__name__, "drop_anon_vma", "DA", "1 1#2 1#3 2 3 4")
@@ -100,11 +100,13 @@ async def remove_node_from_stable_tree(g: Globals, stable_node: StableNode) -> N
         counter = ksm.ksm_pages_shared if last else ksm.ksm_pages_sharing
         await adjust(counter, RN["1.1"], -1)
         await drop_anon_vma(g, rmap_item)
+        await g.rt.point(RN["1.3"], "write", None)
         rmap_item.address &= PAGE_MASK
         await g.rt.cond_resched(RN["1.4"])
     await g.rt.point(RN["2"], "rb_erase", stable_node.kpfn)
-    if stable_node in ksm.stable_root:
-        ksm.stable_root.remove(stable_node)
+    if stable_node not in ksm.stable_root:
+        raise KernelBug(RN["2"], f"rb_erase of {stable_node.name}, which is not in the tree")
+    ksm.stable_root.remove(stable_node)
     await g.rt.point(RN["3"], "kmem_cache_free", None)
     stable_node.die("freed", RN["3"])
 
@@ -135,7 +137,9 @@ async def remove_rmap_item_from_tree(g: Globals, rmap_item: RmapItem) -> None:
         age = (ksm.cursor.seqnr.value - rmap_item.address) & SEQNR_MASK
         if age > 1:
             raise KernelBug(RI["8"], f"BUG_ON(age > 1) in remove_rmap_item_from_tree: {age}")
-        if age == 0 and rmap_item in ksm.unstable_root:
+        if age == 0:
+            if rmap_item not in ksm.unstable_root:
+                raise KernelBug(RI["8"], f"rb_erase of {rmap_item.name}, which is not in the tree")
             ksm.unstable_root.remove(rmap_item)
         await adjust(ksm.ksm_pages_unshared, RI["8"], -1)
         rmap_item.address &= PAGE_MASK

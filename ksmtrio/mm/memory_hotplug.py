@@ -54,7 +54,7 @@ DR = Points(
     "DR",
     "1 1#2 4/hotremove_migrate_alloc 4/hotremove_migrate_alloc#2 4/hotremove_migrate_alloc#3",
 )
-OI = Points(__name__, "__offline_isolated_pages", "OI", "1 2 3")
+OI = Points(__name__, "__offline_isolated_pages", "OI", "1 2 2#2 3")
 ON = Points(__name__, "online_pages", "ON", "2 2#2 2#3 3")
 RS = Points(__name__, "remove_section", "RS", "2 3")
 
@@ -176,13 +176,14 @@ async def _offline_isolated_pages(g: Globals, section: Section) -> None:
     await zone.lock.lock(OI["1"])
     for pfn in range(section.start_pfn, section.end_pfn):
         page = g.pfn_to_page(pfn)
-        await g.rt.point(OI["2"], "BUG_ON", page.flags)
-        if page.count.value or not page.flags.has(PG_BUDDY):
-            raise KernelBug(OI["2"], f"BUG_ON(page_count || !PageBuddy) offlining pfn {pfn}")
+        if await page.count.read(OI["2"]):
+            raise KernelBug(OI["2"], f"BUG_ON(page_count(page)) offlining pfn {pfn}")
+        if not await page.flags.test(OI["2#2"], PG_BUDDY):
+            raise KernelBug(OI["2#2"], f"BUG_ON(!PageBuddy(page)) offlining pfn {pfn}")
         for free in zone.free_list.values():
             if page in free:
                 free.remove(page)
-        page.flags.change_in_step(OI["2"], set_=PG_RESERVED, clear=PG_BUDDY)
+        page.flags.change_in_step(OI["2#2"], set_=PG_RESERVED, clear=PG_BUDDY)
     zone.lock.unlock(OI["3"])
 
 

@@ -335,7 +335,6 @@ MMF_VM_MERGEABLE: Final = 1 << 16
 
 VM_READ: Final = 0x1
 VM_WRITE: Final = 0x2
-VM_LOCKED: Final = 0x2000
 VM_MERGEABLE: Final = 0x80000000
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ksmtrio.base.memory import MEM_STATE_OFFLINE
+from ksmtrio.mm.mmzone import MIGRATE_ISOLATE
 from ksmtrio.mm.page_flags import PG_BUDDY, PG_LOCKED, PG_LRU, PG_RESERVED, flag_names
 from ksmtrio.oracles.base import AT_REST, Findings
 from ksmtrio.oracles.notices import Heard, NoticeOracle, access_text, death_text
@@ -55,10 +56,25 @@ class FramesOracle(NoticeOracle):
         self._blocks = machine.memory_blocks
 
     def quiescent(self) -> None:
-        """Examine every offline block again."""
+        """Examine every offline block again; no pageblock may be left isolated (I33)."""
         for block in self._blocks:
             if block.state.value == MEM_STATE_OFFLINE:
                 self._examine(block.section, AT_REST)
+            for cell in block.section.migratetypes:
+                if cell.value == MIGRATE_ISOLATE:
+                    self._at_rest(
+                        "pageblock-left-isolated",
+                        f"BUG: {cell.name} is ISOLATE, and nobody is offlining",
+                    )
+        for zone in self.g.zones.values():
+            for page in zone._free_list[MIGRATE_ISOLATE]:
+                self._at_rest(
+                    "page-lost-to-isolation",
+                    f"WARNING: {page.name} is on the ISOLATE free list of {zone.name} for good",
+                )
+
+    def _at_rest(self, kind: str, message: str) -> None:
+        self.findings.report(self.name, kind, AT_REST, message, corrupting=False)
 
     def text(self, heard: Heard) -> str:
         """In KASAN's manner."""

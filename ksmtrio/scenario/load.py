@@ -9,6 +9,7 @@ Tests: `tests/unit/test_scenario_load.py`.
 from __future__ import annotations
 
 import re
+import stat
 import tomllib
 from collections.abc import Collection
 from functools import partial
@@ -100,7 +101,11 @@ def load_scenario(name_or_path: str, kinds: Collection[str] | None = None) -> Sc
         resource = files("ksmtrio.scenario") / "library" / f"{name_or_path}.toml"
         return parse_scenario(_decoded(resource.read_bytes(), name_or_path), name_or_path, kinds)
     try:
-        with Path(name_or_path).open("rb") as file:
+        path = Path(name_or_path)
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a FIFO would be waited for
+            raise scenario_error(name_or_path, None, "is no regular file", "expected a TOML file")
+        with path.open("rb") as file:
             data = file.read(SIZE_MAX_BYTES + 1)
     except FileNotFoundError:
         raise scenario_error(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,8 @@ class ActorState:
         preempt_count: spinlocks held; the actor must not sleep unless it is 0.
         rcu_depth: nesting of RCU read-side sections; must not sleep either.
         rcu_epoch: runtime epoch at which the outermost RCU section began.
-        idle: blocked with no work to do; does not count as hung.
+        idle: blocked with no work to do; does not count as hung, unless `ready` says otherwise.
+        ready: the condition a wait-queue waiter sleeps for; None when it waits for none.
     """
 
     index: int
@@ -53,6 +55,7 @@ class ActorState:
     rcu_depth: int = 0
     rcu_epoch: int = 0
     idle: bool = False
+    ready: Callable[[], bool] | None = None
     handle: Any = None
     created: dict[str, int] = attrs.field(factory=dict)
 

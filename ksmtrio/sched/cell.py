@@ -90,6 +90,11 @@ class SharedObject:
         self.dead = Death(kind, rt.current, at, rt.next_epoch())
 
 
+def field_name(owner: Shared, field: str) -> str:
+    """Return a field's name in messages: with its owner, unless that is the kernel itself."""
+    return f"{owner.name}.{field}" if owner.name else field
+
+
 class Cell(Generic[T]):
     """One word of shared state.
 
@@ -117,7 +122,7 @@ class Cell(Generic[T]):
     @property
     def name(self) -> str:
         """Owner and field, e.g. ``page(pfn=3).mapping``."""
-        return f"{self.owner.name}.{self.field}"
+        return field_name(self.owner, self.field)
 
     def _store(self, at: str, new: T) -> None:
         old = self.value

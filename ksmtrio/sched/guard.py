@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+from ksmtrio.sched.cell import field_name
+
 if TYPE_CHECKING:
     from ksmtrio.sched.actor_state import ActorState
 
@@ -73,5 +75,5 @@ class Guarded(Generic[T]):
             "unguarded-access",
             obj,
             actor.at,
-            f"{obj.name}.{self._name} touched by {actor.name} without {self._by}",
+            f"{field_name(obj, self._name)} touched by {actor.name} without {self._by}",
         )

@@ -277,7 +277,7 @@ class Runtime:
         """Return who runs next when the current actor cannot; None ends the execution."""
         enabled = self.enabled
         if not enabled:
-            stuck = [a for a in self.actors if a.state is State.BLOCKED and not a.idle]
+            stuck = [a for a in self.actors if self._stuck(a)]
             if stuck:
                 self._hung(stuck, at)
                 self._finish("hung")
@@ -289,6 +289,13 @@ class Runtime:
         if to.state is State.SLEEPING:
             to.state = State.RUNNABLE
         return to
+
+    @staticmethod
+    def _stuck(actor: ActorState) -> bool:
+        """Whether a blocked actor ought to run: it has work, or its wake-up got lost."""
+        if actor.state is not State.BLOCKED:
+            return False
+        return not actor.idle or (actor.ready is not None and actor.ready())
 
     def _hung(self, stuck: list[ActorState], at: str) -> None:
         """Tell deadlock (a cycle of locks) from a hang (a lost wake-up or a lock kept for ever)."""

@@ -23,6 +23,9 @@ from ksmtrio.sched.strategies import StrategySpec
 from ksmtrio.tracepoints.base import Event
 from ksmtrio.tracepoints.registry import FORMAT_VERSION
 
+TRACE_BYTES_MAX: Final = 64 << 20
+"""Largest trace, uncompressed: no longer one is written, and none is read."""
+
 SCENARIO_CHARS_MAX: Final = 1 << 20
 """Longest scenario text in a header, in characters."""
 
@@ -235,9 +238,3 @@ def kernel_of(header: Header) -> Kernel:
         with_=[name for name in SWITCHES if changed[name] and not base[name]],
         without=[name for name in SWITCHES if base[name] and not changed[name]],
     )
-
-
-def spec_of(header: Header) -> StrategySpec:
-    """Return the strategy that a header names."""
-    state = header.strategy
-    return StrategySpec(state.name, state.seed, state.depth, state.points)

@@ -10,6 +10,7 @@ too large, and while it is read when what it unpacks to is. Whatever is wrong en
 from __future__ import annotations
 
 import gzip
+import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from ksmtrio.errors import BadInput, TraceError
 from ksmtrio.sched.choices import Choices
 from ksmtrio.trace.format import (
     KINDS,
+    TRACE_BYTES_MAX,
     BodyRecord,
     ChoiceRecord,
     EventRecord,
@@ -34,9 +36,6 @@ from ksmtrio.trace.format import (
     kernel_of,
 )
 from ksmtrio.tracepoints.base import Event
-
-TRACE_BYTES_MAX: Final = 64 << 20
-"""Largest trace, uncompressed."""
 
 LINE_BYTES_MAX: Final = 8 << 20
 """Longest line; a header holds a whole scenario."""
@@ -203,8 +202,10 @@ def _open(path: Path, bytes_max: int) -> BinaryIO:
     try:
         if path.is_dir():
             raise TraceError(f"{path}: is a directory; expected a .jsonl or .jsonl.gz file")
-        size_bytes = path.stat().st_size
-        if size_bytes > bytes_max:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise TraceError(f"{path}: is no regular file; expected a .jsonl or .jsonl.gz file")
+        if status.st_size > bytes_max:
             raise TraceError(_oversized(path, bytes_max, unpacked=False))
         return path.open("rb")
     except (OSError, ValueError) as error:
@@ -213,7 +214,10 @@ def _open(path: Path, bytes_max: int) -> BinaryIO:
 
 
 def _is_gzip(path: Path, raw: BinaryIO) -> bool:
-    magic: bytes = cast("Any", raw).peek(4)[:4]
+    try:
+        magic: bytes = cast("Any", raw).peek(4)[:4]
+    except OSError as error:
+        raise TraceError(f"{path}: cannot be read: {error.strerror or error}") from error
     if magic == _ZSTD_MAGIC:
         raise TraceError(f"{path}: is compressed with zstd; unpack it first, or use gzip")
     return magic.startswith(_GZIP_MAGIC)

@@ -27,9 +27,6 @@ EVENT_SYSTEMS: Final[dict[str, str]] = {
 }
 """Event system -> what its events tell."""
 
-FINDING_EVENT: Final = "finding"
-"""Name of the event that marks where an oracle saw something."""
-
 
 def check_event(event: str) -> None:
     """Refuse a tracepoint of a system that nobody declared.

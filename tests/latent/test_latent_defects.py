@@ -46,7 +46,7 @@ def test_a_page_that_is_half_freed_passes_the_check_and_trips_the_bug_on() -> No
         "task_a@put_page.6#3",  # count 0, private ISOLATE, not on the buddy list yet
         "hotplug",
     )
-    assert_known(outcome, "bugs:BUG_ON@__offline_isolated_pages.2")
+    assert_known(outcome, "bugs:BUG_ON@__offline_isolated_pages.2#2")
 
 
 FORKED = """
@@ -92,3 +92,97 @@ def test_l7_an_undone_upgrade_leaves_the_forks_mapping_ksm_without_node() -> Non
         "ksmd",
     )
     assert_known(outcome, "stable_tree:ksm-page-without-node@quiescence")
+
+
+def small(processes: str, actors: str, *, batches: int = 1) -> Scenario:
+    """Return a scenario of a few lines: ksmd and the given processes and actors."""
+    head = f"""
+format = 1
+name = "small"
+description = "made for one defect"
+[machine]
+pages_per_block = 4
+[ksm]
+batches = {batches}
+[[actor]]
+name = "ksmd"
+kind = "ksmd"
+"""
+    return parse_scenario(head + processes + actors, "small")
+
+
+def process(name: str, contents: str, more: str = "") -> str:
+    """Return the TOML of a process with one mergeable area in block 1."""
+    return (
+        f'[[process]]\nname = "{name}"\n[[process.vma]]\npages = 1\ncontents = {contents}\n'
+        f"mergeable = true\nblock = 1\n{more}\n"
+    )
+
+
+def task(name: str, of: str, op: str) -> str:
+    """Return the TOML of a task with one operation."""
+    where = f'process = "{of}"\n' if of else ""
+    return f'[[actor]]\nname = "{name}"\nkind = "user_task"\n{where}program = [{op}]\n'
+
+
+OFFLINE = task("hotplug", "", '{ op = "offline", block = 1 }')
+
+
+def test_l5_the_walk_of_an_unmapped_page_locks_a_freed_anon_vma() -> None:
+    unmapper = task("unmapper", "A", '{ op = "munmap", page = 0 }')
+    outcome = follow(
+        small(process("A", "7"), unmapper + OFFLINE),
+        "ksmd",
+        "hotplug@unmap_and_move.2",  # A's page is isolated
+        "unmapper@zap_pte_range.6/put_page",  # unmapped, its anon_vma freed, its reference kept
+        "hotplug",
+    )
+    assert_known(outcome, "slab:use-after-free@rmap_walk_anon.2<-do_munmap.3")
+
+
+def test_the_only_slot_may_go_between_ksmds_two_looks_at_the_list() -> None:
+    outcome = follow(
+        small(process("A", "7"), task("leaver", "A", '{ op = "exit" }')),
+        "ksmd@scan_get_next_rmap_item.4",  # the list was not empty
+        "leaver",
+        "ksmd",
+    )
+    assert_known(outcome, "bugs:null-dereference@scan_get_next_rmap_item.6")
+
+
+def test_ksmd_releases_the_mmap_sem_of_an_mm_that_is_gone() -> None:
+    outcome = follow(
+        small(process("A", '"-"'), task("leaver", "A", '{ op = "exit" }')),
+        "ksmd@scan_get_next_rmap_item.12#2",  # the cursor has left A's slot, mmap_sem is held
+        "leaver",
+        "ksmd",
+    )
+    assert_known(outcome, "slab:use-after-free@scan_get_next_rmap_item.12#2<-mmput.3")
+
+
+def test_a_page_freed_while_isolation_is_undone_is_lost() -> None:
+    unmapper = task("unmapper", "A", '{ op = "munmap", page = 0 }')
+    veto = '[[notifier]]\nname = "balloon"\npriority = 1\nveto = true\n'
+    outcome = follow(
+        small(process("A", "7"), veto + unmapper + OFFLINE),
+        "ksmd",
+        "hotplug@unset_migratetype_isolate.1",  # the veto is in; the block is still isolated
+        "unmapper@put_page.6#3",  # read ISOLATE, on its way to that list
+        "hotplug",
+        "unmapper",
+    )
+    assert_known(outcome, "frames:page-lost-to-isolation@quiescence")
+
+
+def test_a_registration_that_saw_the_last_slot_does_not_wake_ksmd() -> None:
+    leaver = task("leaver", "A", '{ op = "exit" }')
+    newcomer = task("newcomer", "B", '{ op = "madvise", page = 0, advice = "MERGEABLE" }')
+    quiet = process("B", "8").replace("mergeable = true", "mergeable = false")
+    outcome = follow(
+        small(process("A", "7", "checksum = true") + quiet, leaver + newcomer, batches=3),
+        "leaver",
+        "newcomer@__ksm_enter.3",  # KE.2 saw A's slot: no wake-up needed
+        "ksmd",  # forgets A's slot, finds the list empty, sleeps
+        "newcomer",
+    )
+    assert_known(outcome, "progress:hung-task@ksm_scan_thread.7")

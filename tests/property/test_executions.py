@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ksmtrio.campaign.known import load_known_issues, match_known
 from ksmtrio.execution import execute
 from ksmtrio.kconfig import SWITCHES, build_kernel
 from ksmtrio.scenario import builtin_names, load_scenario, parse_scenario
 from ksmtrio.scenario.schema import Scenario
 from ksmtrio.sched.choices import Choices
+from ksmtrio.sched.strategies import resolve
 from ksmtrio.trace.recorder import Recorder
 
 CHOICES = st.lists(st.integers(0, 7), max_size=400)
@@ -48,9 +50,14 @@ async def test_any_choices_on_any_kernel_make_a_replayable_execution(
 
 
 OPERATIONS = st.one_of(
-    st.builds("{{ op = 'load', page = {} }}".format, st.integers(0, 2)),
     st.builds(
-        "{{ op = 'store', page = {}, value = {} }}".format, st.integers(0, 2), st.integers(0, 3)
+        "{{ op = 'load', page = {}, half = {} }}".format, st.integers(0, 2), st.integers(0, 1)
+    ),
+    st.builds(
+        "{{ op = 'store', page = {}, value = {}, half = {} }}".format,
+        st.integers(0, 2),
+        st.integers(0, 3),
+        st.integers(0, 1),
     ),
     st.builds(
         "{{ op = 'madvise', page = {}, advice = '{}' }}".format,
@@ -138,3 +145,17 @@ async def test_any_program_runs_to_its_end_and_replays(
 ) -> None:
     text = TEMPLATE + "".join(actor(i, p, ops) for i, (p, ops) in enumerate(programs))
     await assert_replays(parse_scenario(text, "drawn"), (), Choices(schedule, [], faults))
+
+
+@pytest.mark.trio
+@given(programs=PROGRAMS, seeds=st.lists(st.integers(0, 10**6), min_size=4, max_size=4))
+@settings(max_examples=150)
+async def test_any_program_on_the_full_kernel_shows_its_known_defects_only(
+    programs: list[tuple[str, list[str]]], seeds: list[int]
+) -> None:
+    text = TEMPLATE + "".join(actor(i, p, ops) for i, (p, ops) in enumerate(programs))
+    scenario, kernel, issues = parse_scenario(text, "drawn"), build_kernel(), load_known_issues()
+    for seed in seeds:
+        outcome = await execute(scenario, kernel, resolve(None, seed, points=600))
+        for finding in outcome.findings:
+            assert match_known(finding.signature, issues) is not None, finding

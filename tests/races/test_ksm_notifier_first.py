@@ -24,4 +24,4 @@ def test_with_priority_lock_and_unlock_balance() -> None:
     for scenario in ("offline_veto", "first_race"):
         result = search(scenario, 400)
         assert result.marks["window_veto"], scenario
-        assert not result.signatures, scenario
+        assert not result.unexplained(), scenario

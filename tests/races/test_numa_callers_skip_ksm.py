@@ -40,4 +40,4 @@ def test_without_it_the_page_is_isolated_refused_and_its_node_reported() -> None
 
 
 def test_nothing_breaks_without_it_while_the_recheck_stands() -> None:
-    assert not search("move_pages_vs_merge", 300, without=["numa_callers_skip_ksm"]).signatures
+    assert not search("move_pages_vs_merge", 300, without=["numa_callers_skip_ksm"]).unexplained()

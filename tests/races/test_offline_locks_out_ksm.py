@@ -22,4 +22,4 @@ def test_without_the_lockout_several_different_races_show_their_effects() -> Non
 def test_with_it_the_window_is_entered_and_nothing_happens() -> None:
     result = search("offline_vs_ksmd", 400)
     assert result.marks["window_offline"]
-    assert not result.signatures
+    assert not result.unexplained()

@@ -16,4 +16,4 @@ def test_with_it_the_node_is_pruned_at_mem_offline() -> None:
     result = search("offline_vs_exit", 300)
     assert result.marks["window_prune"]
     assert result.marks["prune_at_offline"]
-    assert not result.signatures
+    assert not result.unexplained()

@@ -22,4 +22,4 @@ def test_with_it_the_window_is_entered_and_the_page_refused() -> None:
         result = search(scenario, 300)
         assert result.marks["window_e"], scenario
         assert not result.marks["race_e"], scenario
-        assert not result.signatures, scenario
+        assert not result.unexplained(), scenario

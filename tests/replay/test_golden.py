@@ -16,7 +16,7 @@ EXPECTED = {
     "race_d": "slab:use-after-free@rmap_walk_ksm.2<-remove_node_from_stable_tree.3",
     "race_e": "bugs:VM_BUG_ON@replace_page.3b",
     "foreign_unlock": "locks:foreign-unlock@ksm_memory_callback.5<-ksm_scan_thread.2",
-    "half_freed_page": "bugs:BUG_ON@__offline_isolated_pages.2",
+    "half_freed_page": "bugs:BUG_ON@__offline_isolated_pages.2#2",
 }
 
 

@@ -8,8 +8,12 @@ import pytest
 from actors.base import ADVICE, FLAGS, UserTask, errno_name
 from actors.ksmd import Ksmd
 from ksmtrio.actor_api import actor_kinds, load_actor_kind
-from ksmtrio.errors import BadInput
+from ksmtrio.errors import BadInput, ScenarioError
+from ksmtrio.kconfig import build_kernel
+from ksmtrio.machine import build_machine
+from ksmtrio.scenario import parse_scenario
 from ksmtrio.scenario.schema import OPS
+from ksmtrio.sched.strategies.round_robin import RoundRobin
 from tests.kernel_world import KernelWorld, Log, actor, ksm, machine, process, round_robin, vma
 
 MERGED = (ksm(["A:0", "B:0"]), *(process(n, 7, 1, mergeable=True) for n in "AB"))
@@ -157,3 +161,32 @@ def test_all_kinds_get_along_when_they_take_turns() -> None:
         ).go()
         assert set(w.found) <= {"stable_tree:ksm-page-in-unmergeable-vma"}
         assert w.rt.stop_reason == "done"
+
+
+BARE = """
+format = 1
+name = "bare"
+description = "an actor with nothing to do"
+[[process]]
+name = "A"
+[[actor]]
+name = "idle"
+kind = "{kind}"
+{more}
+"""
+
+
+@pytest.mark.parametrize("kind", ["mbind_caller", "move_pages_caller", "page_faulter", "madviser"])
+@pytest.mark.parametrize("more", ["", 'process = "A"'])
+def test_a_preset_without_program_and_pages_is_bad_input(kind: str, more: str) -> None:
+    scenario = parse_scenario(BARE.format(kind=kind, more=more), "bare")
+    with pytest.raises(ScenarioError, match="a process with at least one page"):
+        build_machine(scenario, build_kernel(), RoundRobin(0))
+
+
+@pytest.mark.parametrize("more", ['process = "A"', "repeat = 2", "program = [{ op = 'exit' }]"])
+def test_ksmd_takes_no_program(more: str) -> None:
+    process = "" if "process" in more else 'process = "A"\n' if "program" in more else ""
+    scenario = parse_scenario(BARE.format(kind="ksmd", more=process + more), "bare")
+    with pytest.raises(ScenarioError, match="ksmd, which takes no"):
+        build_machine(scenario, build_kernel(), RoundRobin(0))

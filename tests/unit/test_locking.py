@@ -1024,10 +1024,23 @@ def test_missing_wake_up_hangs_in_some_schedules() -> None:
     assert {kind for world in worlds for kind in world.kinds} == {"hung-task"}
 
 
-def test_idle_waiter_never_counts_as_hung() -> None:
+def test_idle_waiter_counts_as_hung_only_when_it_has_work_and_nobody_said_so() -> None:
     worlds = every_schedule(lambda world: signal(world, wakes=False, idle=True))
     assert {len(world.log) for world in worlds} == {0, 1}
-    assert all(world.splats == [] for world in worlds)
+    for world in worlds:
+        assert [splat.kind for splat in world.splats] == ["hung-task"] * (1 - len(world.log))
+
+
+def test_idle_waiter_without_work_never_counts_as_hung() -> None:
+    def build(world: World) -> None:
+        queue = WaitQueue(world.box, "ksm_thread_wait")
+
+        async def waiter() -> None:
+            await queue.wait_event("w.1", lambda: False, idle=True)
+
+        world.actor("w", waiter)
+
+    assert all(world.splats == [] for world in every_schedule(build))
 
 
 def test_waiter_whose_condition_is_still_false_sleeps_on() -> None:

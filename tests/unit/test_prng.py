@@ -60,15 +60,3 @@ def test_one_in_happens_about_once_in_n() -> None:
 
 def test_one_in_one_is_certain() -> None:
     assert Stream(2, "faults").one_in(1)
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 9])
-def test_shuffled_is_a_permutation(count: int) -> None:
-    assert sorted(Stream(4, "data").shuffled(count)) == list(range(count))
-
-
-def test_shuffled_reaches_every_permutation_about_equally_often() -> None:
-    stream = Stream(9, "data")
-    counts = Counter(tuple(stream.shuffled(3)) for _ in range(3_000))
-    assert len(counts) == 6
-    assert all(400 < count < 600 for count in counts.values())
