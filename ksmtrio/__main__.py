@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
+from importlib import import_module
 from types import FrameType
 from typing import Final
 
@@ -28,11 +28,15 @@ def main() -> None:
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
-    from ksmtrio.cli.main import main as run
-
-    if before is signal.default_int_handler:
-        signal.signal(signal.SIGINT, before)
-    run()
+    run = import_module("ksmtrio.cli.main").main
+    try:
+        if before is signal.default_int_handler:
+            signal.signal(signal.SIGINT, before)
+        run()
+    except KeyboardInterrupt:
+        _leave(signal.SIGINT, None)
+    finally:  # all is said and done: the exit code stands
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -33,4 +33,5 @@ def print_findings(output: Output, findings: Sequence[DistinctFinding]) -> None:
         output.say(f"  {found.sighting.finding.message}")
         if found.known is not None:
             output.detail(f"    known: {found.known.explanation}")
-        output.say(f"    {found.command}")
+        if found.command:
+            output.say(f"    {found.command}")

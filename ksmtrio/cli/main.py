@@ -2,8 +2,8 @@
 """The command `ksmtrio` itself: finds the verb, turns every way to fail into an exit code.
 
 Verbs are loaded when they are used. Whatever the user gave and cannot be used ends in one line on
-stderr and code 2, and so does what the system refuses; a fault of ours in one line and code 4. KSMTRIO_DEBUG=1 shows where it arose.
-Tests: `tests/cli/test_cli_main.py`.
+stderr and code 2, and so does what the system refuses; a fault of ours in one line and code 4.
+KSMTRIO_DEBUG=1 shows where it arose. Tests: `tests/cli/test_cli_main.py`.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _code_of(error: BaseException) -> int:
         return BROKEN_PIPE
     if isinstance(error, OSError):
         what = "" if error.filename is None else f"{error.filename}: "
-        _complain(f"{what}{error.strerror or error}; the system refused, not ksmtrio")
+        _complain(f"the system refused: {what}{error.strerror or error}")
         _leave_stdout()
         return BAD_INPUT
     if isinstance(error, BadInput | ReplayDiverged):

@@ -30,7 +30,8 @@ def command(traces: tuple[str, ...], output: Output) -> None:
 
 def _replay(output: Output, file: str) -> tuple[int, dict[str, Any]]:
     name = shown(file)
-    row: dict[str, Any] = {"file": name, "same": False, "first_difference": None}
+    raw = file.encode("utf-8", "backslashreplace").decode()
+    row: dict[str, Any] = {"file": raw, "same": False, "first_difference": None}
     try:
         result = replay_trace(file)
     except (BadInput, EmulatorError) as error:

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -13,6 +16,8 @@ import ksmtrio
 from ksmtrio.cli import run as run_module
 from ksmtrio.cli.main import VERBS, cli
 from ksmtrio.errors import EmulatorError, ReplayDiverged
+
+ROOT = Path(__file__).parents[2]
 
 
 def invoke(*arguments):
@@ -58,6 +63,7 @@ def test_every_verb_has_help(verb):
         ("stress", "--runs", "0"),
         ("stress", "--jobs", "0"),
         ("stress", "first_race", "--strategy", "nosuch", "--runs", "1"),
+        ("stress", "first_race", "first_race", "--runs", "1"),
         ("replay",),
         ("replay", "nosuch.jsonl"),
         ("list",),
@@ -83,7 +89,7 @@ def failing_with(monkeypatch, error):
     return invoke("run", "first_race")
 
 
-@pytest.mark.parametrize("error", [EmulatorError("boom"), RuntimeError("boom"), OSError("boom")])
+@pytest.mark.parametrize("error", [EmulatorError("boom"), RuntimeError("boom")])
 def test_fault_of_ours_is_code_4_and_one_line(monkeypatch, error):
     result = failing_with(monkeypatch, error)
     assert result.exit_code == 4
@@ -91,6 +97,81 @@ def test_fault_of_ours_is_code_4_and_one_line(monkeypatch, error):
     assert "fault in ksmtrio itself" in result.stderr
     assert "boom" in result.stderr
     assert "KSMTRIO_DEBUG=1" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        ExceptionGroup("nursery", [OSError(errno.ENOSPC, "No space left on device")]),
+    ],
+)
+def test_what_the_system_refuses_is_code_2_and_one_line(monkeypatch, error):
+    result = failing_with(monkeypatch, error)
+    assert result.exit_code == 2
+    assert result.stderr == "ksmtrio: error: the system refused: No space left on device\n"
+
+
+def shell(command):
+    return subprocess.run(
+        ["/bin/sh", "-c", f'"$0" -m ksmtrio {command}', sys.executable],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize(
+    "command",
+    ["list kernels >&-", "run first_race >/dev/full", "list kernels >/dev/full", "-h >/dev/full"],
+)
+def test_output_that_nobody_takes_is_code_2_and_one_line(command):
+    done = shell(command)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("ksmtrio: error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_closed_stderr_does_no_harm():
+    done = shell("run first_race 2>&-")
+    assert (done.returncode, done.stdout[:5]) == (0, "clean")
+
+
+def test_fifo_is_no_scenario_and_no_trace(tmp_path):
+    for name, verb in (("f.toml", "run"), ("f.jsonl", "replay")):
+        os.mkfifo(tmp_path / name)
+        result = invoke(verb, str(tmp_path / name))
+        assert result.exit_code == 2
+        assert result.stderr.count("\n") == 1
+        assert "is no regular file" in result.stderr
+
+
+def test_file_name_with_a_line_end_stays_in_one_line():
+    result = invoke("replay", "a\nb.jsonl")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("ksmtrio: error: a\\nb.jsonl: cannot be read")
+    assert result.stderr.count("\n") == 1
+
+
+def test_error_is_a_sentence_before_the_next():
+    assert "A < B. Try: " in invoke("stress", "--seeds", "5").stderr
+
+
+def test_interruption_of_the_start_is_code_130_and_one_line(tmp_path):
+    """Interrupt the import of a module that everything needs."""
+    (tmp_path / "click.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise ImportError\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "ksmtrio", "list", "kernels"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+    )
+    assert (done.returncode, done.stderr) == (130, "ksmtrio: error: interrupted\n")
 
 
 def test_fault_shows_where_it_arose_when_asked(monkeypatch):

@@ -106,6 +106,22 @@ def test_findings_do_not_depend_on_the_number_of_workers():
     assert told(1) == told(2)
 
 
+def test_traces_do_not_depend_on_the_number_of_workers():
+    """Several scenarios show the same findings; which one does first depends on the workers."""
+
+    def files(jobs):
+        traces = Path(f"traces{jobs}")
+        code, _ = report(
+            *("everything", "offline_vs_ksmd", "move_pages_vs_merge", "--seeds", "7:107"),
+            *("--without", "offline_locks_out_ksm", "--without", "recheck_ksm_under_page_lock"),
+            *("--jobs", str(jobs), "--traces", str(traces)),
+        )
+        assert code == 1
+        return {path.name: path.read_bytes() for path in traces.iterdir()}
+
+    assert files(1) == files(2) == files(3)
+
+
 def test_scenarios_take_turns():
     found = campaign(scenarios=(load_scenario("first_race"), load_scenario("offline_veto")), runs=9)
     assert found.executions == 9
@@ -119,10 +135,27 @@ def test_time_budget_ends_a_campaign():
 
 
 def test_known_findings_do_not_fail_a_campaign():
-    found = campaign(known=(KnownIssue("locks:*", "as it was"),))
+    known = (KnownIssue("*", "as it was"),)
+    scenarios = (load_scenario("move_pages_vs_merge"),)
+    found = campaign(known, scenarios=scenarios, kernel=build_kernel("pre-8"), runs=200)
     assert found.findings
     assert found.failing(fail_on="new") == []
     assert len(found.failing(fail_on="any")) == len(found.findings)
+
+
+def test_nothing_is_known_on_a_kernel_with_a_switch_turned():
+    found = campaign(known=(KnownIssue("*", "as it was"),))
+    assert found.findings
+    assert found.failing(fail_on="new") == list(found.findings)
+    assert not any(row["known"] for row in found.to_json()["findings"])
+
+
+def test_budget_too_small_for_any_execution_is_bad_input():
+    result = stress("first_race", "--time", "0.000001", "--json")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("ksmtrio: error: nothing was executed within the budget")
+    assert result.stderr.count("\n") == 1
+    assert json.loads(result.stdout)["verdict"] == "undecided"
 
 
 def test_same_finding_of_a_later_campaign_uses_the_same_file():
@@ -157,40 +190,48 @@ def test_traces_that_cannot_be_written_are_bad_input():
     Path("file").write_text("")
     result = stress("first_race", *BROKEN, "--runs", "40", "--traces", "file/sub")
     assert result.exit_code == 2
-    assert "cannot be written" in result.stderr
+    assert result.stderr.startswith("ksmtrio: error: file/sub: cannot be written")
     assert result.stdout.startswith("finding: ")
 
 
-def test_interruption_keeps_what_was_found():
-    code = (
-        "import os, signal, sys\n"
-        "from ksmtrio.cli.main import main\n"
-        "from ksmtrio.cli.progress import ProgressLine\n"
-        "def interrupt(self, progress):\n"
-        "    if progress.findings:\n"
-        "        os.kill(os.getpid(), signal.SIGINT)\n"
-        "ProgressLine.__call__ = interrupt\n"
-        "if __name__ == '__main__':\n"
-        "    main(sys.argv[1:])\n"
-    )
-    Path("interrupting.py").write_text(code)
+INTERRUPTING = """
+import os, signal, sys
+from ksmtrio.campaign import stress
+from ksmtrio.cli.main import main
+from ksmtrio.cli.output import Output
+from ksmtrio.cli.progress import ProgressLine
+
+def before(function, always):
+    def wrapped(self, *args):
+        if always or args[0].findings:
+            os.kill(os.getpid(), signal.SIGINT)
+        return function(self, *args)
+    return wrapped
+
+ProgressLine.__call__ = before(ProgressLine.__call__, False)
+if "everywhere" in sys.argv[1]:
+    stress.Campaign._rename = before(stress.Campaign._rename, True)
+    stress.Campaign._report = before(stress.Campaign._report, True)
+    ProgressLine.__exit__ = before(ProgressLine.__exit__, True)
+    Output.json = before(Output.json, True)
+if __name__ == "__main__":
+    main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize("where", ["at a finding", "everywhere"])
+def test_interruption_keeps_what_was_found(where):
+    Path("interrupting.py").write_text(INTERRUPTING)
+    command = ["stress", "first_race", *BROKEN, "--time", "60", "--json"]
     done = subprocess.run(
-        [
-            sys.executable,
-            "interrupting.py",
-            "stress",
-            "first_race",
-            *BROKEN,
-            "--time",
-            "60",
-            "--json",
-        ],
+        [sys.executable, "interrupting.py", where, *command],
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
     assert done.returncode == 130, done.stderr
+    assert done.stderr == ""
     found = json.loads(done.stdout)
     assert found["stopped"] == "interrupted"
     assert found["findings"]

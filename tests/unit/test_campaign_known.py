@@ -5,8 +5,15 @@ from __future__ import annotations
 
 import pytest
 
-from ksmtrio.campaign.known import KnownIssue, load_known_issues, match_known, parse_known_issues
+from ksmtrio.campaign.known import (
+    KnownIssue,
+    known_issues_of,
+    load_known_issues,
+    match_known,
+    parse_known_issues,
+)
 from ksmtrio.errors import EmulatorError
+from ksmtrio.kconfig import KERNELS, build_kernel
 
 ENTRY = """
 format = 1
@@ -43,3 +50,18 @@ def test_entry_is_read_and_matched_as_a_pattern():
 def test_malformed_file_is_a_fault_of_ours(text):
     with pytest.raises(EmulatorError, match=r"known_issues\.toml"):
         parse_known_issues(text)
+
+
+def test_issues_count_on_named_kernels_alone():
+    for name in KERNELS:
+        assert known_issues_of(build_kernel(name)) == load_known_issues() != ()
+    for changed in (
+        build_kernel(without=["ksm_notifier_first"]),
+        build_kernel("pre-8", with_=["ksm_notifier_first"]),
+    ):
+        assert known_issues_of(changed) == ()
+        assert known_issues_of(changed, (KnownIssue("*", "all"),)) == ()
+
+
+def test_switch_that_is_as_it_was_changes_nothing():
+    assert known_issues_of(build_kernel(with_=["ksm_notifier_first"])) == load_known_issues()

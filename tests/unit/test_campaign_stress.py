@@ -7,8 +7,11 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
+import trio
 
+from ksmtrio.campaign import stress as stress_module
 from ksmtrio.campaign.canary import Canary, canary_job, judge_canary
+from ksmtrio.campaign.findings import SavedTrace, Sighting
 from ksmtrio.campaign.stress import Campaign, Progress, StressPlan
 from ksmtrio.campaign.workers import ChunkResult
 from ksmtrio.cli import exit_codes
@@ -16,10 +19,13 @@ from ksmtrio.cli.output import duration, number
 from ksmtrio.cli.progress import progress_text
 from ksmtrio.errors import BadInput
 from ksmtrio.kconfig import build_kernel
+from ksmtrio.oracles.base import Finding
+from ksmtrio.sched.choices import Choices
+from ksmtrio.sched.strategies import StrategySpec
 
 
 def plan(names="abc", **changes):
-    scenarios = tuple(SimpleNamespace(name=name) for name in names)
+    scenarios = tuple(SimpleNamespace(name=name, source=f"{name}.toml") for name in names)
     return StressPlan(scenarios=scenarios, kernel=build_kernel(), **changes)
 
 
@@ -78,6 +84,60 @@ def test_campaign_without_anything_to_execute_is_bad_input():
         Campaign(plan(seeds=0), known=())
 
 
+def test_two_scenarios_of_one_name_are_bad_input():
+    with pytest.raises(BadInput, match=r"a\.toml: a scenario named 'a' is in the campaign already"):
+        Campaign(plan("aba"), known=())
+
+
+def sighting(seed, signature="f.3"):
+    seen = Finding(oracle="o", kind="k", point=signature, other="", message="BUG: k")
+    return Sighting(seen, StrategySpec("random", seed), Choices())
+
+
+def test_earlier_sighting_that_comes_while_one_is_saved_is_saved_too(tmp_path, monkeypatch):
+    campaign = Campaign(plan("ab", traces=tmp_path), known=())
+    a, b = campaign.plan.scenarios
+
+    async def save(scenario, kernel, seen, directory):
+        del kernel
+        if seen.spec.seed == 9:
+            campaign._note(a, sighting(4), 5)
+            await trio.lowlevel.checkpoint()
+        path = directory / f"{scenario.name}-{seen.spec.seed}"
+        path.write_text("x")
+        return SavedTrace(path, created=True)
+
+    monkeypatch.setattr(stress_module, "save_trace", save)
+    campaign._note(b, sighting(9), 20)
+    trio.run(campaign._save)
+    assert [f.trace.name for f in campaign._findings.values()] == ["a-4"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a-4"]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_names_of_traces_do_not_depend_on_who_was_first(tmp_path, turned):
+    campaign = Campaign(plan("ab"), known=())
+    a, b = campaign.plan.scenarios
+    numbered = [(a, sighting(1, "f.1#2"), 3), (a, sighting(2, "f.1-2"), 5), (b, sighting(0), 5)]
+    for place, (scenario, seen, first) in enumerate(numbered[:: -1 if turned else 1]):
+        campaign._note(scenario, seen, first)
+        path = tmp_path / f"a-provisional-{place}.jsonl.gz"
+        path.write_text(f"{seen.spec.seed}")
+        found = campaign._findings[seen.finding.signature]
+        campaign._replace_trace(found, SavedTrace(path, created=True))
+    campaign._rename()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "a-o-k-f.1-2-1.jsonl.gz": "1",
+        "a-o-k-f.1-2-2.jsonl.gz": "2",
+        "b-o-k-f.3-1.jsonl.gz": "0",
+    }
+    assert [f.trace.name for f in campaign._sorted()] == [
+        "a-o-k-f.1-2-1.jsonl.gz",
+        "a-o-k-f.1-2-2.jsonl.gz",
+        "b-o-k-f.3-1.jsonl.gz",
+    ]
+
+
 def test_more_scenarios_than_runs_is_no_error():
     campaign = Campaign(plan("abc", runs=1), known=())
     assert campaign._next_job()[0] == 0
@@ -106,6 +166,7 @@ def code(**changes):
         "stopped": "runs",
         "verdict": "clean",
         "failing": lambda **_: [],
+        "shortfall": lambda: None,
     }
     return exit_codes.of_campaign(SimpleNamespace(**(report | changes)), fail_on="new")
 
@@ -121,6 +182,7 @@ def test_exit_code_of_a_campaign_is_that_of_its_worst_news():
     assert code(canary=missed) == 4
     assert code(**some, unsaved="disk full", stopped="fault") == 2
     assert code(verdict="undecided") == 4
+    assert code(verdict="undecided", shortfall=lambda: "nothing", stopped="time") == 2
     assert code(verdict="undecided", canary=None, stopped="interrupted") == 130
     assert exit_codes.worst([0, 2, 3]) == 3
     assert exit_codes.worst([0, 4, 2]) == 4

@@ -15,12 +15,12 @@ from ksmtrio.trace.format import (
     EventRecord,
     Header,
     KernelState,
+    StrategyState,
     build_header,
     check_version,
     decode,
     encode,
     kernel_of,
-    spec_of,
 )
 
 
@@ -70,7 +70,7 @@ def test_header_names_the_kernel_switch_by_switch():
     kernel = kernel_of(header())
     assert not kernel.offline_locks_out_ksm
     assert kernel.name == "v2.6.33 --without offline_locks_out_ksm"
-    assert spec_of(header()) == StrategySpec("pct", 7, 3, 40)
+    assert header().strategy == StrategyState("pct", 7, 3, 40)
 
 
 def test_switch_that_the_trace_does_not_know_stays_as_in_the_base():

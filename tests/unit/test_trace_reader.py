@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -146,6 +148,17 @@ def test_endless_line_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "t.jsonl"
     path.write_bytes(b" " * (1 << 13))
     assert "the line is too long" in refused(path)
+
+
+def test_fifo_is_refused_and_not_waited_for(tmp_path):
+    path = tmp_path / "t.jsonl"
+    os.mkfifo(path)
+    assert "is no regular file" in refused(path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that cannot be read")
+def test_file_whose_first_bytes_cannot_be_read_is_refused():
+    assert "cannot be read" in refused(Path("/proc/self/mem"))
 
 
 def test_what_cannot_be_opened_is_refused(tmp_path):
