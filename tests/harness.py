@@ -15,8 +15,9 @@ from typing import Any
 import attrs
 import trio
 
+from ksmtrio.locking.bit_lock import BitLock
 from ksmtrio.sched.actor_state import ActorState
-from ksmtrio.sched.cell import Death, SharedObject
+from ksmtrio.sched.cell import Death, Flags, SharedObject
 from ksmtrio.sched.choices import Choices
 from ksmtrio.sched.host_trio import TrioHost
 from ksmtrio.sched.runtime import RecorderHook, Runtime
@@ -27,6 +28,7 @@ Body = Callable[[], Awaitable[None]]
 Build = Callable[["World"], None]
 
 EXECUTIONS_MAX = 20_000
+PG_LOCKED = 1
 
 
 class Box(SharedObject):
@@ -250,3 +252,20 @@ def every_schedule(build: Build, **options: Any) -> list[World]:
         return worlds
 
     return trio.run(explore)
+
+
+def page_lock(owner: Box) -> BitLock:
+    """Return a page lock with a flags word of its own."""
+    return BitLock(owner, "page_lock", Flags(owner, "flags", 0, {PG_LOCKED: "locked"}), PG_LOCKED)
+
+
+def alone(op: Callable[[World], Awaitable[None]], **options: Any) -> World:
+    """Run one coroutine as the only actor."""
+
+    def build(world: World) -> None:
+        async def body() -> None:
+            await op(world)
+
+        world.actor("a", body)
+
+    return run_actors(build, **options)

@@ -57,3 +57,10 @@ def test_every_built_in_scenario_says_what_it_is_about() -> None:
         assert scenario.description.endswith("."), f"{name}: describe it in one sentence"
         readme = (ROOT / "README.md").read_text(encoding="utf-8")
         assert f"`{name}`" in readme, f"{name}: add it to the table in README.md"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=names)
+def test_tests_that_a_module_names_exist(path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    for named in re.findall(r"`(tests/[^`]+)`", docstring):
+        assert list(ROOT.glob(named.rstrip("/"))), f"{names(path)} names {named}: no such test"

@@ -2,7 +2,7 @@
 """Sleeping bit locks: the page lock (PG_locked). Not FIFO; anyone may win after an unlock.
 
 The bit itself lives in the flags word of the owner, so that lockless readers of the flags see it.
-Tests: `tests/unit/test_locking.py`.
+Tests: `tests/unit/test_bit_lock.py`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 Waiters are queued FIFO, but a running newcomer may be faster than the woken head. An unlock by
 someone who does not hold it makes the mutex available all the same; unlocking it when it is free
 raises the count to 2, after which two lockers succeed, but a waiter that was just woken does not:
-it takes the mutex only at a count of exactly 1. Tests: `tests/unit/test_locking.py`.
+it takes the mutex only at a count of exactly 1. Tests: `tests/unit/test_mutex.py`.
 """
 
 from __future__ import annotations

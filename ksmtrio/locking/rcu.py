@@ -2,7 +2,7 @@
 """RCU read side: keeps SLAB_DESTROY_BY_RCU objects of the type they were.
 
 Entering and leaving touch nothing that another CPU sees, hence no schedule points. A section must
-not sleep. Tests: `tests/unit/test_locking.py`.
+not sleep. Tests: `tests/unit/test_rcu.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Read/write semaphores: a queued writer blocks later readers; readers at the head wake together.
 
-Waiters get the lock handed over in queue order. Tests: `tests/unit/test_locking.py`.
+Waiters get the lock handed over in queue order. Tests: `tests/unit/test_rwsem.py`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 """Spinlocks: ticket locks, hence FIFO (x86 of v2.6.33). The holder must not sleep.
 
 Unlocking is not a schedule point: nobody can tell a spinlock that is about to be released from one
-that has been, except by waiting for it. Tests: `tests/unit/test_locking.py`.
+that has been, except by waiting for it. Tests: `tests/unit/test_spinlock.py`.
 """
 
 from __future__ import annotations

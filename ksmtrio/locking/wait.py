@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Wait queues: sleep until somebody says that a condition may have become true.
 
-Tests: `tests/unit/test_locking.py`.
+Tests: `tests/unit/test_wait.py`.
 """
 
 from __future__ import annotations
