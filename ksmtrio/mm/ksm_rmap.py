@@ -12,7 +12,15 @@ from ksmtrio.errors import KernelBug, VmBug
 from ksmtrio.mm.globals import Globals
 from ksmtrio.mm.ksm_tree import kpfn_of, stable_node_page
 from ksmtrio.mm.ksm_types import PAGE_MASK, RmapItem, StableNode
-from ksmtrio.mm.mm_types import AnonVma, Page, Vma, page_ksm, page_mapped, page_stable_node
+from ksmtrio.mm.mm_types import (
+    AnonVma,
+    Page,
+    Vma,
+    page_ksm,
+    page_mapped,
+    page_stable_node,
+    page_stable_node_of,
+)
 from ksmtrio.mm.rmap import (
     SWAP_AGAIN,
     SWAP_FAIL,
@@ -137,7 +145,10 @@ async def ksm_migrate_page(g: Globals, new: Page, old: Page) -> None:
 
     Kernel: mm/ksm.c, ksm_migrate_page(), v2.6.33; specification KM.1-3.
     """
-    stable_node = await page_stable_node(new, KM["1"])
+    word = await new.mapping.read(KM["1"])
+    if old.mapping.read_in_step(KM["1"]) is not word:
+        raise VmBug(KM["1"], "VM_BUG_ON(newpage->mapping != oldpage->mapping)")
+    stable_node = page_stable_node_of(word)
     if stable_node is None or not g.kernel.migrate_updates_kpfn:
         return
     if await stable_node_page(g, stable_node, KM["2"]) is not old:

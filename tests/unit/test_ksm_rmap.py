@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import pytest
+
+from ksmtrio.errors import VmBug
 from ksmtrio.mm.ksm_rmap import (
     ksm_migrate_page,
     rmap_walk,
@@ -157,16 +160,29 @@ def test_node_follows_its_page() -> None:
 
 def test_ordinary_page_has_no_node_to_follow() -> None:
     async def body(w: KernelWorld) -> None:
-        await ksm_migrate_page(w.g, w.page("A:2"), w.g.pages[9])
+        await ksm_migrate_page(w.g, w.page("A:2"), w.page("A:2"))
+
+    run(body, *MERGED)
+
+
+def test_pages_with_different_words_are_a_bug() -> None:
+    async def body(w: KernelWorld) -> None:
+        with pytest.raises(VmBug, match="newpage->mapping"):
+            await ksm_migrate_page(w.g, w.page("A:0"), w.page("A:2"))
 
     run(body, *MERGED)
 
 
 def test_node_that_names_another_page_is_a_bug() -> None:
     async def body(w: KernelWorld) -> None:
-        await ksm_migrate_page(w.g, w.page("A:0"), w.page("A:2"))
+        w.page("A:2").mapping.value = w.page("A:0").mapping.value
+        with pytest.raises(VmBug, match="kpfn"):
+            await ksm_migrate_page(w.g, w.page("A:0"), w.page("A:2"))
+        w.page("A:2").mapping.value = word
 
-    assert KernelWorld(*MERGED).go(body).found == ["bugs:VM_BUG_ON"]
+    world = KernelWorld(*MERGED)
+    word = world.page("A:2").mapping.value
+    assert world.go(body).found == []
 
 
 def test_walker_and_ksmd_exclude_each_other_by_the_page_lock() -> None:
