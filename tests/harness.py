@@ -269,3 +269,15 @@ def alone(op: Callable[[World], Awaitable[None]], **options: Any) -> World:
         world.actor("a", body)
 
     return run_actors(build, **options)
+
+
+def steppers(world: World, *, actors: int = 3, steps: int = 2) -> None:
+    """Actors that only pass points and log each step."""
+
+    async def body() -> None:
+        for step in range(steps):
+            await world.rt.cond_resched("f.1")
+            world.note(str(step))
+
+    for number in range(actors):
+        world.actor(f"a{number}", body)

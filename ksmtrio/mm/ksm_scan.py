@@ -11,7 +11,6 @@ from ksmtrio.errors import NullDereference
 from ksmtrio.mm.globals import Globals
 from ksmtrio.mm.ksm_merge import break_cow, try_to_merge_two_pages, try_to_merge_with_ksm_page
 from ksmtrio.mm.ksm_tree import (
-    adjust,
     memcmp_pages,
     remove_rmap_item_from_tree,
     stable_node_page,
@@ -34,6 +33,7 @@ from ksmtrio.mm.mm_types import (
 )
 from ksmtrio.mm.mmap import mmdrop, vma_at
 from ksmtrio.mm.swap import put_page
+from ksmtrio.sched.cell import adjust
 from ksmtrio.sched.points import Points
 from ksmtrio.units import PAGE_SIZE, Vaddr
 
@@ -126,7 +126,7 @@ async def scan_get_next_rmap_item(g: Globals) -> tuple[RmapItem, Page] | None:
             return None if rmap_item is None else (rmap_item, page)
         slot = await _next_slot(g, slot, mm)
         if slot is ksm.head:
-            await cursor.seqnr.write(SG["14"], cursor.seqnr.value + 1)
+            await adjust(cursor.seqnr, SG["14"], +1)
             return None
         cursor.address, cursor.rmap_list = 0, 0
 
@@ -225,7 +225,6 @@ async def get_next_rmap_item(
         return None
     await adjust(g.ksm.ksm_rmap_items, GR["2#2"], +1)
     fresh = RmapItem(g.rt, g.ksm, mm, address)
-    items = slot.rmap_list.value
     await slot.rmap_list.write(GR["3"], (*items[:link], fresh, *items[link:]))
     return fresh
 

@@ -20,7 +20,7 @@ from ksmtrio.mm.ksm_types import (
 )
 from ksmtrio.mm.mm_types import KSM_NULL, AnonVma, Page, page_stable_node
 from ksmtrio.mm.swap import get_page, put_page
-from ksmtrio.sched.cell import Cell
+from ksmtrio.sched.cell import adjust
 from ksmtrio.sched.points import Points
 
 GK = Points(__name__, "get_ksm_page", "GK", "1 2 3 4 4/put_page")
@@ -31,11 +31,6 @@ DA = Points(__name__, "drop_anon_vma", "DA", "1 1#2 1#3 2 3 4")
 SS = Points(__name__, "stable_tree_search", "SS", "1 1/get_page 2.1 2.3 2.4/put_page")
 SI = Points(__name__, "stable_tree_insert", "SI", "1.1 1.3 1.4/put_page 2 3 5 6")
 SA = Points(__name__, "stable_tree_append", "SA", "3 4")
-
-
-async def adjust(counter: Cell[int], at: str, delta: int) -> None:
-    """Change a plain counter whose writers all hold ksm_thread_mutex."""
-    await counter.write(at, counter.value + delta)
 
 
 async def memcmp_pages(a: Page, b: Page, at: str) -> int:
@@ -134,7 +129,7 @@ async def remove_rmap_item_from_tree(g: Globals, rmap_item: RmapItem) -> None:
             await drop_anon_vma(g, rmap_item)
             rmap_item.address &= PAGE_MASK
     elif rmap_item.address & UNSTABLE_FLAG:
-        age = (ksm.cursor.seqnr.value - rmap_item.address) & SEQNR_MASK
+        age = (ksm.cursor.seqnr.read_in_step(RI["8"]) - rmap_item.address) & SEQNR_MASK
         if age > 1:
             raise KernelBug(RI["8"], f"BUG_ON(age > 1) in remove_rmap_item_from_tree: {age}")
         if age == 0:
@@ -271,7 +266,7 @@ async def stable_tree_append(
 async def unstable_tree_insert(g: Globals, rmap_item: RmapItem, position: int, at: str) -> None:
     """UI.2: link an item into the unstable tree at the position that the search ended at."""
     ksm = g.ksm
-    rmap_item.address |= UNSTABLE_FLAG | (ksm.cursor.seqnr.value & SEQNR_MASK)
+    rmap_item.address |= UNSTABLE_FLAG | (ksm.cursor.seqnr.read_in_step(at) & SEQNR_MASK)
     ksm.unstable_root.insert(position, rmap_item)
     await adjust(ksm.ksm_pages_unshared, at, +1)
 

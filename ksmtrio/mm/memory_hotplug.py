@@ -33,6 +33,7 @@ from ksmtrio.mm.page_isolation import (
 from ksmtrio.mm.swap import lru_add_drain_all
 from ksmtrio.mm.vmscan import isolate_lru_page, putback_lru_pages
 from ksmtrio.notifier import MemoryNotify, notifier_to_errno
+from ksmtrio.sched.cell import adjust
 from ksmtrio.sched.points import Points
 from ksmtrio.units import Pfn
 
@@ -81,7 +82,7 @@ async def offline_pages(g: Globals, section: Section) -> int:
             await _offline_isolated_pages(g, section)
             await undo_isolate_page_range(g, section)
             zone = g.zones[section.nid]
-            await zone.present_pages.write(OP["17"], zone.present_pages.value - arg.nr_pages)
+            await adjust(zone.present_pages, OP["17"], -arg.nr_pages)
             await g.memory_chain.call_chain(MEM_OFFLINE, arg)
         else:
             # To all callbacks, including those that never saw MEM_GOING_OFFLINE.
@@ -204,7 +205,7 @@ async def online_pages(g: Globals, section: Section) -> int:
         if await page.count.dec_and_test(ON["2#3"]):
             await free_page(g, page)
     zone = g.zones[section.nid]
-    await zone.present_pages.write(ON["3"], zone.present_pages.value + arg.nr_pages)
+    await adjust(zone.present_pages, ON["3"], +arg.nr_pages)
     await g.memory_chain.call_chain(MEM_ONLINE, arg)
     return 0
 

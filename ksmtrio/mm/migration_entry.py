@@ -12,6 +12,7 @@ from __future__ import annotations
 from ksmtrio.errors import KernelBug
 from ksmtrio.mm.globals import Globals
 from ksmtrio.mm.mm_types import MmStruct, Page, Pte
+from ksmtrio.mm.page_flags import PG_LOCKED
 from ksmtrio.mm.swap import put_page
 from ksmtrio.sched.points import Points
 from ksmtrio.units import Vaddr
@@ -22,8 +23,7 @@ EW = Points(__name__, "migration_entry_wait", "EW", "1 2 3 4 6 7/put_page")
 async def migration_entry_to_page(g: Globals, entry: Pte, at: str) -> Page:
     """Decode a migration entry; any page it names must be locked, else BUG."""
     page = g.pfn_to_page(entry.pfn)
-    await g.rt.point(at, "test_bit", page.flags)
-    if not page.page_lock.locked:
+    if not await page.flags.test(at, PG_LOCKED):
         raise KernelBug(at, f"BUG_ON(!PageLocked) in migration_entry_to_page, pfn {page.pfn}")
     return page
 

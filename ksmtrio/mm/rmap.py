@@ -28,7 +28,7 @@ from ksmtrio.mm.mm_types import (
     page_mapped,
 )
 from ksmtrio.mm.mmzone import LRU_ACTIVE_ANON
-from ksmtrio.mm.page_flags import PG_DIRTY, PG_SWAPBACKED
+from ksmtrio.mm.page_flags import PG_DIRTY, PG_LOCKED, PG_SWAPBACKED
 from ksmtrio.mm.swap import lru_cache_add_lru, put_page
 from ksmtrio.sched.cell import Cell
 from ksmtrio.sched.points import Points
@@ -112,7 +112,7 @@ async def page_add_anon_rmap(page: Page, vma: Vma, address: Vaddr, at: str) -> N
     first = await page.mapcount.inc(at) == 0
     if await page_ksm(page, f"{at}#2"):
         return
-    if not page.page_lock.locked:
+    if not page.flags.read_in_step(at) & PG_LOCKED:
         raise VmBug(at, f"VM_BUG_ON(!PageLocked) in page_add_anon_rmap, pfn {page.pfn}")
     anon_vma = vma.anon_vma.read_in_step(at)
     index = vma.linear_page_index(address)
@@ -121,7 +121,7 @@ async def page_add_anon_rmap(page: Page, vma: Vma, address: Vaddr, at: str) -> N
     if first:
         page.mapping.write_in_step(at, anon_vma.word)
         page.index.write_in_step(at, index)
-    elif page.mapping.read_in_step(at) is not anon_vma.word or page.index.value != index:
+    elif page.mapping.read_in_step(at) is not anon_vma.word or page.index.read_in_step(at) != index:
         raise VmBug(at, f"BUG_ON(mapping or index) in __page_check_anon_rmap, pfn {page.pfn}")
 
 

@@ -51,7 +51,7 @@ async def putback_lru_page(g: Globals, page: Page) -> None:
     through this CPU's pagevec, whose reference outlives the caller's.
     """
     active = await page.flags.test_and_clear(PL["1"], PG_ACTIVE)
-    if page.flags.has(PG_LRU):
+    if page.flags.read_in_step(PL["1"]) & PG_LRU:
         raise VmBug(PL["1"], f"VM_BUG_ON(PageLRU) in putback_lru_page, pfn {page.pfn}")
     while True:
         await page.flags.clear(PL["2"], PG_UNEVICTABLE)

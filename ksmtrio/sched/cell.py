@@ -280,3 +280,9 @@ class Flags(Cell[int]):
     def change_in_step(self, at: str, *, set_: int = 0, clear: int = 0) -> None:
         """Change bits as part of the step just announced, under a lock named there."""
         self.write_in_step(at, (self.value | set_) & ~clear)
+
+
+async def adjust(word: Cell[int], at: str, delta: int) -> None:
+    """Add `delta` by a plain load and store: one step, for words whose writers share a lock."""
+    await word.rt.point(at, "adjust", word)
+    word.write_in_step(at, word.read_in_step(at) + delta)

@@ -3,7 +3,7 @@
 
 Each actor is one trio task. All but the baton's holder are parked in `wait_task_rescheduled`, so
 trio never has two of ours to order and its run order cannot matter. Public names of trio only.
-Tests: `tests/determinism/`.
+Tests: `tests/unit/test_host_trio.py`, `tests/determinism/`.
 """
 
 from __future__ import annotations
