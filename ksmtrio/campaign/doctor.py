@@ -137,13 +137,25 @@ async def _make_samples(scenarios: tuple[str, ...], seeds: int) -> list[Sample]:
     return samples
 
 
+def import_path(root: Path) -> str:
+    """Return the PYTHONPATH of a fresh process.
+
+    A checkout is put in front, so that every Python runs the same code. A folder of installed
+    packages is not: its compiled parts are of one Python, and another has its own.
+
+    Args:
+        root: the folder that holds the package `ksmtrio`.
+    """
+    given = list(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
+    own = [str(root)] if (root / "pyproject.toml").is_file() else []
+    return os.pathsep.join([*own, *given])
+
+
 def _in_fresh_process(python: str, hash_seed: str, request: Request) -> list[SampleDigest]:
-    root = str(Path(__file__).resolve().parents[2])
-    paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     environment = {
         **os.environ,
         "PYTHONHASHSEED": hash_seed,
-        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONPATH": import_path(Path(__file__).resolve().parents[2]),
     }
     try:
         done = subprocess.run(  # noqa: S603 - the user names the Python to start
