@@ -202,6 +202,7 @@ def build_machine(
         watchers=watchers or {},
         pagevecs=scenario.machine.pagevecs,
         offline_timeout_jiffies=scenario.machine.offline_timeout_jiffies,
+        swap_slots=scenario.machine.swap_slots,
     )
     if scenario.machine.hibernation:
         g.pm_mutex = Mutex(g, "pm_mutex")

@@ -13,6 +13,7 @@ from ksmtrio.locking.mutex import Mutex
 from ksmtrio.mm.ksm_types import Ksm
 from ksmtrio.mm.mm_types import AnonVma, MmStruct, Page, Token, Watchers
 from ksmtrio.mm.mmzone import PerCpu, Section, Zone
+from ksmtrio.mm.swap_types import SwapInfo, SwapperSpace
 from ksmtrio.notifier import BlockingNotifierChain
 from ksmtrio.sched.cell import SharedObject
 from ksmtrio.sched.runtime import Runtime
@@ -42,6 +43,8 @@ class Globals(SharedObject):
         per_cpu: CPU -> its lists.
         pagevecs: whether pages go through per-CPU pagevecs on their way to an LRU list.
         offline_timeout_jiffies: how long offline_pages tries.
+        swap: the swap area; without slots nothing can be swapped out.
+        swapper_space: the swap cache.
         user_access: watchers of user loads and stores.
     """
 
@@ -53,6 +56,7 @@ class Globals(SharedObject):
         watchers: Watchers,
         pagevecs: bool,
         offline_timeout_jiffies: int,
+        swap_slots: int = 0,
     ) -> None:
         super().__init__(rt)
         self.kernel = kernel
@@ -64,6 +68,8 @@ class Globals(SharedObject):
         self.sections: list[Section] = []
         self.per_cpu: list[PerCpu] = []
         self.ksm = Ksm(rt, self.pages)
+        self.swap = SwapInfo(rt, swap_slots)
+        self.swapper_space = SwapperSpace(rt, watchers)
         self.memory_chain = BlockingNotifierChain(rt, "memory_chain")
         self.pm_mutex: Mutex | None = None
         self.processes: list[MmStruct] = []

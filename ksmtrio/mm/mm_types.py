@@ -119,8 +119,8 @@ class Pte(NamedTuple):
     """One page table entry; equality is pte_same().
 
     Attributes:
-        kind: ``none``, ``present``, ``migration`` (and ``swap``, with the issue that brings swap).
-        pfn: frame mapped, or being migrated.
+        kind: ``none``, ``present``, ``swap`` or ``migration``.
+        pfn: frame mapped, or being migrated; of a swap entry: the slot's offset in the swap area.
         write: writable; for a migration entry: write kind.
         special: maps the zero page, has no struct page of its own.
     """
@@ -147,11 +147,17 @@ class Pte(NamedTuple):
         """Whether it is a migration entry."""
         return self.kind == "migration"
 
+    @property
+    def swap(self) -> bool:
+        """Whether it is a swap entry."""
+        return self.kind == "swap"
+
     def __str__(self) -> str:
         if self.kind == "none":
             return "none"
         bits = "w" * self.write + "d" * self.dirty + "y" * self.young + "z" * self.special
-        return f"{self.kind}(pfn={self.pfn}{',' if bits else ''}{bits})"
+        what = "entry" if self.kind == "swap" else "pfn"
+        return f"{self.kind}({what}={self.pfn}{',' if bits else ''}{bits})"
 
 
 PTE_NONE: Final = Pte("none")
@@ -335,6 +341,18 @@ MMF_VM_MERGEABLE: Final = 1 << 16
 
 VM_READ: Final = 0x1
 VM_WRITE: Final = 0x2
+VM_SHARED: Final = 0x8
+VM_MAYSHARE: Final = 0x80
+VM_PFNMAP: Final = 0x400
+VM_LOCKED: Final = 0x2000
+VM_IO: Final = 0x4000
+VM_DONTEXPAND: Final = 0x40000
+VM_RESERVED: Final = 0x80000
+VM_HUGETLB: Final = 0x400000
+VM_NONLINEAR: Final = 0x800000
+VM_INSERTPAGE: Final = 0x2000000
+VM_MIXEDMAP: Final = 0x10000000
+VM_SAO: Final = 0x20000000
 VM_MERGEABLE: Final = 0x80000000
 
 

@@ -247,6 +247,7 @@ def _machine(place: Place, value: object) -> MachineSpec:
         "hibernation",
         "offline_timeout_jiffies",
         "points_max",
+        "swap_slots",
     )
     table = Table(place, value, keys)
     movable = None
@@ -265,6 +266,7 @@ def _machine(place: Place, value: object) -> MachineSpec:
         hibernation=table.boolean("hibernation", default=False),
         offline_timeout_jiffies=table.integer("offline_timeout_jiffies", 8, 0, _COUNT_MAX),
         points_max=table.integer("points_max", 20_000, 1, _POINTS_MAX),
+        swap_slots=table.integer("swap_slots", 0, 0, _PAGES_MAX),
     )
     if machine.nr_blocks > _BLOCKS_MAX:
         raise place.at("blocks_per_node").error(

@@ -84,6 +84,7 @@ class MachineSpec:
         pagevecs: pages wait in per-CPU lists before they reach an LRU list.
         offline_timeout_jiffies: after that long offline_pages gives up.
         points_max: an execution with more schedule points ends with a finding.
+        swap_slots: pages that fit into the swap area; 0: there is none.
     """
 
     cpus: int = 0
@@ -96,6 +97,7 @@ class MachineSpec:
     hibernation: bool = False
     offline_timeout_jiffies: int = 8
     points_max: int = 20_000
+    swap_slots: int = 0
 
     @property
     def nr_blocks(self) -> int:

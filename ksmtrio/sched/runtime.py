@@ -225,6 +225,11 @@ class Runtime:
         await self.point(at, "sleep", None)
         me.state = State.RUNNABLE
 
+    async def cpu_relax(self, at: str) -> None:
+        """One turn of a busy wait: others go first, no time passes, atomic context is fine."""
+        self.strategy.demote(self.me)
+        await self.point(at, "cpu_relax", None)
+
     def choose(self, n: int, at: str) -> int:
         """Take a data choice: an index below `n`, 0 being the ordinary outcome."""
         if n == 1:

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Swap area, swap cache and the block device's queue. Kernel: include/linux/swap.h, v2.6.33.
+
+One swap area is all there is; its slots are numbered from 1. The functions are in swapfile*.py,
+swap_state.py and page_io.py. Tests: `tests/unit/test_swapfile.py`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+import attrs
+
+from ksmtrio.locking.spinlock import SpinLock
+from ksmtrio.locking.wait import WaitQueue
+from ksmtrio.mm.mm_types import MmStruct, Page, Token, Watchers
+from ksmtrio.sched.cell import Cell, SharedObject
+from ksmtrio.sched.guard import Guarded
+from ksmtrio.sched.runtime import Runtime
+
+SWAP_HAS_CACHE: Final = 0x40
+"""Bit of a slot's byte: the swap cache holds it. The rest counts the ptes."""
+
+SWAP_MAP_BAD: Final = 0x3F
+"""Byte of a slot that is never handed out: number 0, the header."""
+
+SwapEntry = int
+"""Number of a slot, from 1; 0 stands for none."""
+
+
+@attrs.frozen(eq=False)
+class Bio:
+    """struct bio: one page on its way to a slot (`write`) or from it; the page's count is held."""
+
+    page: Page
+    entry: SwapEntry
+    write: bool
+
+
+class SwapInfo(SharedObject):
+    """struct swap_info_struct, with the globals of mm/swapfile.c.
+
+    Attributes:
+        swap_map: one byte a slot.
+        writeok: slots may be handed out; cleared by swapoff.
+        nr_swap_pages: free slots; looked at without the lock by vm_swap_full().
+        total: slots in all.
+        disk: what the device holds, two cells a slot, half a page each.
+        mmlist: address spaces that may have swap entries, for swapoff.
+        bios: the device's queue; served by the actor kind ``writeback``.
+    """
+
+    __slots__ = (
+        "_mmlist",
+        "_swap_map",
+        "_writeok",
+        "bio_wait",
+        "bios",
+        "disk",
+        "mmlist_lock",
+        "nr_swap_pages",
+        "swap_lock",
+        "total",
+    )
+
+    swap_map: Guarded[list[int]] = Guarded(
+        lambda self, actor: self.swap_lock.held_by(actor), "swap_lock"
+    )
+    writeok: Guarded[bool] = Guarded(lambda self, actor: self.swap_lock.held_by(actor), "swap_lock")
+    mmlist: Guarded[tuple[MmStruct, ...]] = Guarded(
+        lambda self, actor: self.mmlist_lock.held_by(actor), "mmlist_lock"
+    )
+
+    def __init__(self, rt: Runtime, slots: int) -> None:
+        super().__init__(rt)
+        self.swap_lock = SpinLock(self, "swap_lock")
+        self.mmlist_lock = SpinLock(self, "mmlist_lock")
+        self._swap_map = [SWAP_MAP_BAD] + [0] * slots
+        self._writeok = slots > 0
+        self._mmlist: tuple[MmStruct, ...] = ()
+        self.nr_swap_pages: Cell[int] = Cell(self, "nr_swap_pages", slots)
+        self.total = slots
+        self.disk: list[tuple[Cell[Token], Cell[Token]]] = [
+            (Cell(self, f"disk[{slot}][0]", 0), Cell(self, f"disk[{slot}][1]", 0))
+            for slot in range(slots + 1)
+        ]
+        self.bios: deque[Bio] = deque()
+        self.bio_wait = WaitQueue(self, "bio_wait")
+
+    @property
+    def name(self) -> str:
+        """Empty: the variables are global."""
+        return ""
+
+
+class SwapperSpace(SharedObject):
+    """swapper_space: the swap cache, entry -> page. Written under tree_lock, looked up without."""
+
+    __slots__ = ("_watchers", "slots", "tree_lock")
+
+    def __init__(self, rt: Runtime, watchers: Watchers) -> None:
+        super().__init__(rt)
+        self.tree_lock = SpinLock(self, "tree_lock", "swapper_space.tree_lock")
+        self.slots: dict[SwapEntry, Cell[Page | None]] = {}
+        self._watchers = watchers.get("swapper_space.slot", ())
+
+    @property
+    def name(self) -> str:
+        """Kernel name of the variable."""
+        return "swapper_space"
+
+    def slot(self, entry: SwapEntry) -> Cell[Page | None]:
+        """Return the tree's slot for an entry."""
+        cell = self.slots.get(entry)
+        if cell is None:
+            cell = self.slots[entry] = Cell(self, f"slot[{entry}]", None, self._watchers)
+        return cell

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The swap map: who holds which slot of the swap area.
+
+Kernel: mm/swapfile.c, v2.6.33; specification objects 2.4. Everything here happens under swap_lock.
+Functions without a tag take the caller's label and add themselves. What needs the swap cache too is
+in swapfile_reuse.py and swapfile_off.py. Tests: `tests/unit/test_swapfile.py`.
+"""
+
+from __future__ import annotations
+
+from errno import EEXIST, ENOENT
+
+from ksmtrio.errors import KernelBug
+from ksmtrio.mm.globals import Globals
+from ksmtrio.mm.swap_types import SWAP_HAS_CACHE, SWAP_MAP_BAD, SwapEntry
+
+
+async def get_swap_page(g: Globals, at: str) -> SwapEntry:
+    """get_swap_page(): take a free slot for the swap cache, its count 0. Returns 0 when full."""
+    swap = g.swap
+    await swap.swap_lock.lock(f"{at}/get_swap_page")
+    entry = 0
+    if swap.writeok and 0 in swap.swap_map:
+        entry = swap.swap_map.index(0)
+        swap.swap_map[entry] = SWAP_HAS_CACHE
+        left = swap.nr_swap_pages.read_in_step(at) - 1
+        swap.nr_swap_pages.write_in_step(at, left)
+    swap.swap_lock.unlock(at)
+    return entry
+
+
+async def swap_duplicate(g: Globals, entry: SwapEntry, at: str) -> int:
+    """swap_duplicate(): one more pte holds the entry.
+
+    Points: ``/swap_duplicate`` (the lock). Callers pass swap entries only: for a migration entry
+    the kernel's function silently does nothing. Returns 0, or -ENOENT for a slot nobody uses.
+    """
+    swap = g.swap
+    await swap.swap_lock.lock(f"{at}/swap_duplicate")
+    byte = swap.swap_map[entry]
+    used = byte not in (0, SWAP_MAP_BAD)
+    if used:
+        swap.swap_map[entry] = byte + 1
+    swap.swap_lock.unlock(at)
+    return 0 if used else -ENOENT
+
+
+async def swapcache_prepare(g: Globals, entry: SwapEntry, at: str) -> int:
+    """swapcache_prepare(): claim the slot for the swap cache.
+
+    Returns:
+        0, -EEXIST when the cache has it already, -ENOENT when no pte holds it any more.
+    """
+    swap = g.swap
+    await swap.swap_lock.lock(f"{at}/swapcache_prepare")
+    byte = swap.swap_map[entry]
+    if byte & SWAP_HAS_CACHE:
+        err = -EEXIST
+    elif byte in (0, SWAP_MAP_BAD):
+        err = -ENOENT
+    else:
+        swap.swap_map[entry] = byte | SWAP_HAS_CACHE
+        err = 0
+    swap.swap_lock.unlock(at)
+    return err
+
+
+async def swap_free(g: Globals, entry: SwapEntry, at: str) -> int:
+    """swap_free(): one pte less holds the entry. Returns the slot's byte afterwards.
+
+    Points: ``/swap_free`` (the lock).
+    """
+    return await _swap_entry_free(g, entry, 1, f"{at}/swap_free")
+
+
+async def swapcache_free(g: Globals, entry: SwapEntry, at: str) -> int:
+    """swapcache_free(): the swap cache lets go of the slot. Returns the slot's byte afterwards."""
+    return await _swap_entry_free(g, entry, SWAP_HAS_CACHE, f"{at}/swapcache_free")
+
+
+async def _swap_entry_free(g: Globals, entry: SwapEntry, usage: int, at: str) -> int:
+    """swap_entry_free(): drop a hold; a slot that nothing holds any more is free."""
+    swap = g.swap
+    await swap.swap_lock.lock(at)
+    byte = swap.swap_map[entry]
+    held = byte & SWAP_HAS_CACHE if usage == SWAP_HAS_CACHE else byte & ~SWAP_HAS_CACHE
+    if not held or byte == SWAP_MAP_BAD:
+        swap.swap_lock.unlock(at)
+        raise KernelBug(at, f"swap_free: unused slot {entry}, byte {byte:#x}")
+    byte -= usage
+    swap.swap_map[entry] = byte
+    if not byte:
+        left = swap.nr_swap_pages.read_in_step(at) + 1
+        swap.nr_swap_pages.write_in_step(at, left)
+    swap.swap_lock.unlock(at)
+    return byte
+
+
+async def page_swapcount(g: Globals, entry: SwapEntry, at: str) -> int:
+    """page_swapcount(): how many ptes hold the slot of a page in the swap cache."""
+    swap = g.swap
+    await swap.swap_lock.lock(f"{at}/page_swapcount")
+    count = swap.swap_map[entry] & ~SWAP_HAS_CACHE
+    swap.swap_lock.unlock(at)
+    return count
+
+
+async def vm_swap_full(g: Globals, at: str) -> bool:
+    """vm_swap_full(): more than half of the slots are in use; a racy look."""
+    return await g.swap.nr_swap_pages.read(at) * 2 < g.swap.total
