@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Reverse maps of KSM pages, and moving a KSM page's node along with it.
 
-Kernel: mm/ksm.c, v2.6.33; specification TU RW KM. Also the dispatch of mm/rmap.c between ordinary
-and KSM pages, which needs both kinds. The lock of the page at kpfn is held throughout: it is what
-keeps the list of items still. Tests: `tests/unit/test_ksm_rmap.py`.
+Kernel: mm/ksm.c, v2.6.33; specification PR TU RW KM. Also the dispatch of mm/rmap.c between
+ordinary and KSM pages, which needs both kinds. The lock of the page at kpfn is held throughout: it
+is what keeps the list of items still. Tests: `tests/unit/test_ksm_rmap.py`.
 """
 
 from __future__ import annotations
@@ -17,15 +17,22 @@ from ksmtrio.mm.mm_types import (
     Page,
     Vma,
     page_ksm,
+    page_mapcount,
     page_mapped,
     page_stable_node,
     page_stable_node_of,
 )
+from ksmtrio.mm.page_flags import PG_LRU, PG_REFERENCED
 from ksmtrio.mm.rmap import (
     SWAP_AGAIN,
     SWAP_FAIL,
+    SWAP_MLOCK,
     SWAP_SUCCESS,
+    TTU_MUNLOCK,
+    Referenced,
     RmapAction,
+    page_referenced_anon,
+    page_referenced_one,
     rmap_walk_anon,
     try_to_unmap_anon,
     try_to_unmap_one,
@@ -33,20 +40,72 @@ from ksmtrio.mm.rmap import (
 from ksmtrio.sched.points import Points
 from ksmtrio.units import Vaddr
 
+PR = Points(__name__, "page_referenced_ksm", "PR", "1 2 3 3.1")
 TU = Points(__name__, "try_to_unmap_ksm", "TU", "1 2 2.1 2.2")
 RW = Points(__name__, "rmap_walk_ksm", "RW", "1 2 2.1")
 KM = Points(__name__, "ksm_migrate_page", "KM", "1 2 3")
 UNMAP = Points(__name__, "try_to_unmap", "", "1 2")
+MUNLOCK = Points(__name__, "try_to_munlock", "", "1")
+REF = Points(__name__, "page_referenced", "", "1 2 3 4 5 6")
 WALK = Points(__name__, "rmap_walk", "", "1")
 
 
-async def try_to_unmap(g: Globals, page: Page) -> int:
-    """try_to_unmap(): turn every pte of a locked page into a migration entry, as far as found."""
+async def try_to_unmap(g: Globals, page: Page, flags: int) -> int:
+    """try_to_unmap(): replace every pte of a locked page, as far as the reverse map finds them.
+
+    Kernel: mm/rmap.c, v2.6.33. `flags` are TTU_*.
+
+    Returns:
+        SWAP_SUCCESS when nothing maps the page any more, else SWAP_AGAIN, SWAP_FAIL or SWAP_MLOCK.
+    """
     if await page_ksm(page, UNMAP["1"]):
-        ret = await try_to_unmap_ksm(g, page)
+        ret = await try_to_unmap_ksm(g, page, flags)
     else:
-        ret = await try_to_unmap_anon(g, page)
-    return ret if await page_mapped(page, UNMAP["2"]) else SWAP_SUCCESS
+        ret = await try_to_unmap_anon(g, page, flags)
+    if ret != SWAP_MLOCK and not await page_mapped(page, UNMAP["2"]):
+        return SWAP_SUCCESS
+    return ret
+
+
+async def try_to_munlock(g: Globals, page: Page) -> int:
+    """try_to_munlock(): does another VM_LOCKED vma map the page? If so it is mlocked again.
+
+    Kernel: mm/rmap.c, v2.6.33. Context: page locked and isolated.
+
+    Returns:
+        SWAP_MLOCK when it is, SWAP_AGAIN when it is not (or could not be found out), SWAP_FAIL for
+        a KSM page without node.
+    """
+    if not page.page_lock.held_by(g.rt.me) or page.flags.read_in_step(MUNLOCK["1"]) & PG_LRU:
+        raise VmBug(MUNLOCK["1"], f"VM_BUG_ON(!PageLocked || PageLRU), pfn {page.pfn}")
+    if await page_ksm(page, MUNLOCK["1"]):
+        return await try_to_unmap_ksm(g, page, TTU_MUNLOCK)
+    return await try_to_unmap_anon(g, page, TTU_MUNLOCK)
+
+
+async def page_referenced(g: Globals, page: Page, *, is_locked: bool) -> Referenced:
+    """page_referenced(): how many ptes, and PG_referenced, say that the page was used.
+
+    Kernel: mm/rmap.c, v2.6.33. Clears what it counts. A KSM page that the caller has not locked is
+    trylocked, and counts as referenced when that fails.
+    """
+    referenced = Referenced(0)
+    marked = await page.flags.test_and_clear(REF["1"], PG_REFERENCED)
+    if await page_mapped(page, REF["2"]) and await page.mapping.read(REF["3"]) is not None:
+        ksm = await page_ksm(page, REF["4"])
+        we_locked = False
+        if ksm and not is_locked:
+            we_locked = await page.page_lock.trylock(REF["5"])
+        if ksm and not is_locked and not we_locked:
+            referenced.count = 1
+        elif ksm:
+            referenced = await page_referenced_ksm(g, page)
+        else:
+            referenced = await page_referenced_anon(g, page)
+        if we_locked:
+            await page.page_lock.unlock(REF["6"])
+    referenced.count += marked
+    return referenced
 
 
 async def rmap_walk(g: Globals, page: Page, action: RmapAction) -> int:
@@ -92,11 +151,37 @@ async def _next_item(
     return items[following] if following < len(items) else None
 
 
-async def try_to_unmap_ksm(g: Globals, page: Page) -> int:
+async def page_referenced_ksm(g: Globals, page: Page) -> Referenced:
+    """PR: test and clear the accessed bits that the node's items lead to; page locked.
+
+    Kernel: mm/ksm.c, page_referenced_ksm(), v2.6.33. Steps: 1 a snapshot of the mapcount; 2 the
+    node, none: nothing is referenced; 3 for each item, in pass 0 the item's own mm and in pass 1
+    those that forked from it, until as many ptes were seen as the snapshot says.
+    """
+    found = Referenced(await page_mapcount(page, PR["1"]))
+    stable_node = await page_stable_node(page, PR["2"])
+    if stable_node is None:
+        return found
+    for forks in (False, True):
+        rmap_item = await _next_item(g, stable_node, None, PR["3"])
+        while rmap_item is not None:
+            anon_vma, address = await _lock_item_anon_vma(rmap_item, PR["3.1"])
+            for vma in _vmas_of_pass(anon_vma, rmap_item, address, forks=forks):
+                await page_referenced_one(page, vma, address, found)
+                if not forks or found.mapcount == 0:
+                    break
+            anon_vma.lock.unlock(PR["3.1"])
+            if found.mapcount == 0:
+                return found
+            rmap_item = await _next_item(g, stable_node, rmap_item, PR["3"])
+    return found
+
+
+async def try_to_unmap_ksm(g: Globals, page: Page, flags: int) -> int:
     """TU: replace the ptes that the node's items lead to; page locked.
 
     Kernel: mm/ksm.c, try_to_unmap_ksm(), v2.6.33; specification TU.1-3. Pass 0 visits the items'
-    own mms, pass 1 those that forked from them.
+    own mms, pass 1 those that forked from them. `flags` are TTU_*.
     """
     stable_node = await page_stable_node(page, TU["1"])
     if stable_node is None:
@@ -107,7 +192,7 @@ async def try_to_unmap_ksm(g: Globals, page: Page) -> int:
         while rmap_item is not None:
             anon_vma, address = await _lock_item_anon_vma(rmap_item, TU["2.1"])
             for vma in _vmas_of_pass(anon_vma, rmap_item, address, forks=forks):
-                ret = await try_to_unmap_one(g, page, vma, address)
+                ret = await try_to_unmap_one(g, page, vma, address, flags)
                 if ret != SWAP_AGAIN or not await page_mapped(page, TU["2.2"]):
                     anon_vma.lock.unlock(TU["2.2"])
                     return ret

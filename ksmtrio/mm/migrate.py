@@ -25,7 +25,13 @@ from ksmtrio.mm.page_flags import (
     PG_UNEVICTABLE,
     PG_UPTODATE,
 )
-from ksmtrio.mm.rmap import SWAP_AGAIN, page_add_anon_rmap
+from ksmtrio.mm.rmap import (
+    SWAP_AGAIN,
+    TTU_IGNORE_ACCESS,
+    TTU_IGNORE_MLOCK,
+    TTU_MIGRATION,
+    page_add_anon_rmap,
+)
 from ksmtrio.mm.swap import get_page, lru_add_drain_all
 from ksmtrio.mm.vmscan import putback_lru_page, putback_lru_pages
 from ksmtrio.sched.points import Points
@@ -177,7 +183,7 @@ async def _unmap_then_move(g: Globals, new: Page, page: Page) -> int:
         # Keeps the anon_vma of a page that is unmapped meanwhile an anon_vma.
         rcu_read_lock(g.rt)
     if await page.mapping.read(UM["10"]) is not None:
-        await try_to_unmap(g, page)
+        await try_to_unmap(g, page, TTU_MIGRATION | TTU_IGNORE_MLOCK | TTU_IGNORE_ACCESS)
     if not await page_mapped(page, UM["13"]):
         rc = await move_to_new_page(g, new, page)
     if rc:

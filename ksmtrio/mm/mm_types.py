@@ -279,6 +279,7 @@ class MmStruct(SharedObject):
         mm_users: users of the address space; 0 means that it is being torn down.
         mm_count: references to the structure.
         flags: MMF_VM_MERGEABLE.
+        on_mmlist: whether swapoff looks here; written under mmlist_lock.
         vmas: ascending by address.
     """
 
@@ -291,6 +292,7 @@ class MmStruct(SharedObject):
         "mm_count",
         "mm_users",
         "mmap_sem",
+        "on_mmlist",
         "page_table_lock",
         "ptes",
     )
@@ -308,6 +310,7 @@ class MmStruct(SharedObject):
         self.mm_count = Counter(self, "mm_count", 1)
         self.flags = Flags(self, "flags", 0, {MMF_VM_MERGEABLE: "MMF_VM_MERGEABLE"})
         self.mmap_sem = RwSem(self, "mmap_sem")
+        self.on_mmlist: Cell[bool] = Cell(self, "mmlist", value=False)
         self.page_table_lock = SpinLock(self, "page_table_lock")
         self._vmas: tuple[Vma, ...] = ()
         self.ptes: SortedDict[Vpn, Cell[Pte]] = SortedDict()

@@ -16,8 +16,10 @@ from ksmtrio.errors import KernelBug, VmBug
 from ksmtrio.locking.rcu import rcu_read_lock, rcu_read_unlock
 from ksmtrio.locking.spinlock import SpinLock
 from ksmtrio.mm.globals import Globals
+from ksmtrio.mm.mlock_page import mlock_vma_page
 from ksmtrio.mm.mm_types import (
     PTE_NONE,
+    VM_LOCKED,
     AnonVma,
     MmStruct,
     Page,
@@ -25,11 +27,13 @@ from ksmtrio.mm.mm_types import (
     Vma,
     page_anon_vma,
     page_ksm,
+    page_mapcount,
     page_mapped,
 )
 from ksmtrio.mm.mmzone import LRU_ACTIVE_ANON
-from ksmtrio.mm.page_flags import PG_DIRTY, PG_LOCKED, PG_SWAPBACKED
+from ksmtrio.mm.page_flags import PG_DIRTY, PG_LOCKED, PG_SWAPBACKED, PG_SWAPCACHE
 from ksmtrio.mm.swap import lru_cache_add_lru, put_page
+from ksmtrio.mm.swapfile import mmlist_add, swap_duplicate
 from ksmtrio.sched.cell import Cell
 from ksmtrio.sched.points import Points
 from ksmtrio.units import Vaddr
@@ -37,9 +41,25 @@ from ksmtrio.units import Vaddr
 SWAP_SUCCESS: Final = 0
 SWAP_AGAIN: Final = 1
 SWAP_FAIL: Final = 2
+SWAP_MLOCK: Final = 3
+
+TTU_UNMAP: Final = 0
+TTU_MIGRATION: Final = 1
+TTU_MUNLOCK: Final = 2
+TTU_ACTION_MASK: Final = 0xFF
+TTU_IGNORE_MLOCK: Final = 1 << 8
+TTU_IGNORE_ACCESS: Final = 1 << 9
 
 TA = Points(__name__, "try_to_unmap_anon", "TA", "1 1#2 1#3 2 3")
-T1 = Points(__name__, "try_to_unmap_one", "T1", "1 1#2 1#3 4a 4b 4d 4e 4f")
+T1 = Points(
+    __name__,
+    "try_to_unmap_one",
+    "T1",
+    "1 1#2 1#3 2 2/mlock_vma_page 2#2 3 4a 4b 4c 4c#2 4c/swap_duplicate 4c/mmlist 4c/mmlist#2 4d "
+    "4d#2 4e 4f",
+)
+PR1 = Points(__name__, "page_referenced_one", "PR", "1 1#2 1#3 3")
+PRA = Points(__name__, "page_referenced_anon", "", "1 1#2 1#3 2")
 WA = Points(__name__, "rmap_walk_anon", "WA", "1 2")
 
 RmapAction = Callable[[Page, Vma, Vaddr], Awaitable[int]]
@@ -162,11 +182,14 @@ def page_unlock_anon_vma(g: Globals, anon_vma: AnonVma, at: str) -> None:
     rcu_read_unlock(g.rt)
 
 
-async def try_to_unmap_anon(g: Globals, page: Page) -> int:
-    """TA: replace the ptes of an ordinary anonymous page by migration entries.
+async def try_to_unmap_anon(g: Globals, page: Page, flags: int) -> int:
+    """TA: replace the ptes of an ordinary anonymous page by swap or migration entries.
 
-    Kernel: mm/rmap.c, try_to_unmap_anon(), v2.6.33, flags MIGRATION | IGNORE_MLOCK | IGNORE_ACCESS.
-    Context: page locked; takes anon_vma->lock and pte locks.
+    Kernel: mm/rmap.c, try_to_unmap_anon(), v2.6.33. Context: page locked; takes anon_vma->lock and
+    pte locks. `flags` are TTU_*.
+
+    Returns:
+        SWAP_AGAIN, SWAP_FAIL or SWAP_MLOCK.
     """
     ret = SWAP_AGAIN
     anon_vma = await page_lock_anon_vma(g, page, TA["1"])
@@ -176,32 +199,146 @@ async def try_to_unmap_anon(g: Globals, page: Page) -> int:
         address = vma.address_of_index(page.index.read_in_step(TA["2"]))
         if address is None:
             continue
-        ret = await try_to_unmap_one(g, page, vma, address)
+        ret = await try_to_unmap_one(g, page, vma, address, flags)
         if ret != SWAP_AGAIN or not await page_mapped(page, TA["3"]):
             break
     page_unlock_anon_vma(g, anon_vma, TA["1"])
     return ret
 
 
-async def try_to_unmap_one(g: Globals, page: Page, vma: Vma, address: Vaddr) -> int:
-    """T1: replace one pte by a migration entry.
+async def try_to_unmap_one(g: Globals, page: Page, vma: Vma, address: Vaddr, flags: int) -> int:
+    """T1: replace one pte by a swap entry (page in the swap cache) or a migration entry.
 
-    Kernel: mm/rmap.c, try_to_unmap_one(), v2.6.33; specification T1.1, 4, 5 for the MIGRATION
-    action (swap entries come with swap). Context: page locked, anon_vma->lock held.
+    Kernel: mm/rmap.c, try_to_unmap_one(), v2.6.33; specification T1.1-5. Context: page locked,
+    anon_vma->lock held.
+
+    Args:
+        flags: TTU_*; with the action TTU_MUNLOCK nothing is replaced.
+
+    Returns:
+        SWAP_AGAIN to go on, SWAP_FAIL (referenced, or no hold on the slot), SWAP_MLOCK.
     """
     found = await page_check_address(page, vma.vm_mm, address, T1["1"])
     if found is None:
         return SWAP_AGAIN
     cell, ptl = found
+    if not flags & TTU_IGNORE_MLOCK:
+        if vma.vm_flags & VM_LOCKED:
+            ptl.unlock(T1["2"])
+            return await _mlock_what_is_locked(g, page, vma)
+        if flags & TTU_ACTION_MASK == TTU_MUNLOCK:
+            ptl.unlock(T1["2"])
+            return SWAP_AGAIN
+    if not flags & TTU_IGNORE_ACCESS and await clear_young(cell, T1["3"]):
+        ptl.unlock(T1["3"])
+        return SWAP_FAIL
+    ret = await _replace_pte(g, page, vma.vm_mm, cell, flags)
+    ptl.unlock(T1["4f"])
+    return ret
+
+
+async def clear_young(cell: Cell[Pte], at: str) -> bool:
+    """ptep_clear_flush_young(): clear the accessed bit; return whether it was set."""
+    pte = await cell.read(at)
+    if pte.young:
+        cell.write_in_step(at, pte._replace(young=False))
+    return pte.young
+
+
+async def _mlock_what_is_locked(g: Globals, page: Page, vma: Vma) -> int:
+    """T1.2: the vma is VM_LOCKED; believe it only under its mmap_sem, which may not be waited for.
+
+    An anon_vma lock is held, so this is a trylock; when it fails the page stays where it is.
+    """
+    sem = vma.vm_mm.mmap_sem
+    if not await sem.down_read_trylock(T1["2"]):
+        return SWAP_AGAIN
+    ret = SWAP_AGAIN
+    if vma.vm_flags & VM_LOCKED:
+        await mlock_vma_page(g, page, T1["2"])
+        ret = SWAP_MLOCK
+    await sem.up_read(T1["2#2"])
+    return ret
+
+
+async def _replace_pte(g: Globals, page: Page, mm: MmStruct, cell: Cell[Pte], flags: int) -> int:
+    """T1.4: the pte lock is held; lockless observers can see the moments in between."""
     old = await cell.read(T1["4a"])
     cell.write_in_step(T1["4a"], PTE_NONE)
     if old.dirty:
         await page.flags.set(T1["4b"], PG_DIRTY)
-    await cell.write(T1["4d"], Pte("migration", page.pfn, write=old.write))
+    if await page.flags.test(T1["4c"], PG_SWAPCACHE):
+        entry = await page.private.read(T1["4c#2"])
+        if await swap_duplicate(g, entry, T1["4c"]):
+            await cell.write(T1["4d#2"], old)
+            return SWAP_FAIL
+        await mmlist_add(g, mm, T1["4c"])
+        new = Pte("swap", entry)
+    else:
+        if flags & TTU_ACTION_MASK != TTU_MIGRATION:
+            raise KernelBug(T1["4c"], f"BUG_ON(TTU_ACTION) in try_to_unmap_one, pfn {page.pfn}")
+        new = Pte("migration", page.pfn, write=old.write)
+    await cell.write(T1["4d"], new)
     await page_remove_rmap(page, T1["4e"])
     await put_page(g, page, T1["4f"])
-    ptl.unlock(T1["4f"])
     return SWAP_AGAIN
+
+
+class Referenced:
+    """What page_referenced() gathers over the ptes of a page.
+
+    Attributes:
+        count: ptes that were young.
+        mapcount: ptes still to be expected; 0 ends the search.
+        vm_flags: of the vmas through which the page was referenced; VM_LOCKED whenever met.
+    """
+
+    __slots__ = ("count", "mapcount", "vm_flags")
+
+    def __init__(self, mapcount: int) -> None:
+        self.count = 0
+        self.mapcount = mapcount
+        self.vm_flags = 0
+
+
+async def page_referenced_one(page: Page, vma: Vma, address: Vaddr, found: Referenced) -> None:
+    """page_referenced_one(): test and clear the accessed bit of one pte.
+
+    Kernel: mm/rmap.c, v2.6.33; part of PR. Context: anon_vma->lock held. A VM_LOCKED vma ends the
+    search, so that the page goes on to try_to_unmap and from there to the unevictable list.
+    Differs: there is no swap token.
+    """
+    pair = await page_check_address(page, vma.vm_mm, address, PR1["1"])
+    if pair is None:
+        return
+    cell, ptl = pair
+    if vma.vm_flags & VM_LOCKED:
+        found.mapcount = 1
+        found.vm_flags |= VM_LOCKED
+    elif await clear_young(cell, PR1["3"]):
+        found.count += 1
+        found.vm_flags |= vma.vm_flags
+    found.mapcount -= 1
+    ptl.unlock(PR1["3"])
+
+
+async def page_referenced_anon(g: Globals, page: Page) -> Referenced:
+    """page_referenced_anon(): the ptes of an ordinary anonymous page.
+
+    Kernel: mm/rmap.c, v2.6.33. Takes anon_vma->lock; the page need not be locked.
+    """
+    anon_vma = await page_lock_anon_vma(g, page, PRA["1"])
+    if anon_vma is None:
+        return Referenced(0)
+    found = Referenced(await page_mapcount(page, PRA["2"]))
+    for vma in list(anon_vma.head):
+        address = vma.address_of_index(page.index.read_in_step(PRA["2"]))
+        if address is not None:
+            await page_referenced_one(page, vma, address, found)
+            if found.mapcount == 0:
+                break
+    page_unlock_anon_vma(g, anon_vma, PRA["2"])
+    return found
 
 
 async def rmap_walk_anon(page: Page, action: RmapAction) -> int:

@@ -12,6 +12,7 @@ from errno import EEXIST, ENOENT
 
 from ksmtrio.errors import KernelBug
 from ksmtrio.mm.globals import Globals
+from ksmtrio.mm.mm_types import MmStruct
 from ksmtrio.mm.swap_types import SWAP_HAS_CACHE, SWAP_MAP_BAD, SwapEntry
 
 
@@ -103,6 +104,21 @@ async def page_swapcount(g: Globals, entry: SwapEntry, at: str) -> int:
     count = swap.swap_map[entry] & ~SWAP_HAS_CACHE
     swap.swap_lock.unlock(at)
     return count
+
+
+async def mmlist_add(g: Globals, mm: MmStruct, at: str) -> None:
+    """Put an mm where swapoff looks for swap entries, unless it is there.
+
+    Points: ``/mmlist`` (lockless look), ``/mmlist#2`` (mmlist_lock).
+    """
+    if await mm.on_mmlist.read(f"{at}/mmlist"):
+        return
+    swap = g.swap
+    await swap.mmlist_lock.lock(f"{at}/mmlist#2")
+    if not mm.on_mmlist.read_in_step(at):
+        mm.on_mmlist.write_in_step(at, value=True)
+        swap.mmlist = (*swap.mmlist, mm)
+    swap.mmlist_lock.unlock(at)
 
 
 async def vm_swap_full(g: Globals, at: str) -> bool:

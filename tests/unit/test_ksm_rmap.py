@@ -10,6 +10,7 @@ import pytest
 from ksmtrio.errors import VmBug
 from ksmtrio.mm.ksm_rmap import (
     ksm_migrate_page,
+    page_referenced,
     rmap_walk,
     rmap_walk_ksm,
     try_to_unmap,
@@ -17,9 +18,19 @@ from ksmtrio.mm.ksm_rmap import (
 )
 from ksmtrio.mm.migrate import remove_migration_ptes
 from ksmtrio.mm.mm_types import KSM_NULL, Page, Vma
-from ksmtrio.mm.rmap import SWAP_AGAIN, SWAP_FAIL, SWAP_SUCCESS
+from ksmtrio.mm.page_flags import PG_REFERENCED
+from ksmtrio.mm.rmap import (
+    SWAP_AGAIN,
+    SWAP_FAIL,
+    SWAP_SUCCESS,
+    TTU_IGNORE_ACCESS,
+    TTU_IGNORE_MLOCK,
+    TTU_MIGRATION,
+)
 from ksmtrio.mm.swap import get_page, put_page
 from tests.kernel_world import AT, KernelWorld, ksm, process, run, turns
+
+MIGRATE = TTU_MIGRATION | TTU_IGNORE_MLOCK | TTU_IGNORE_ACCESS
 
 Body = Callable[[KernelWorld], Awaitable[None]]
 
@@ -48,7 +59,7 @@ def test_unmapping_replaces_the_ptes_of_all_items() -> None:
     @with_page
     async def body(w: KernelWorld) -> None:
         page = w.page("A:0")
-        assert await try_to_unmap(w.g, page) == SWAP_SUCCESS
+        assert await try_to_unmap(w.g, page, MIGRATE) == SWAP_SUCCESS
         assert [w.pte(ref).kind for ref in ("A:0", "A:1", "B:0")] == ["migration"] * 3
         assert page.mapcount.value == -1
         assert page.count.value == 1
@@ -66,7 +77,7 @@ def test_pte_without_an_item_is_not_found() -> None:
     async def body(w: KernelWorld) -> None:
         page, node = w.page("A:0"), w.node("A:0")
         node._hlist = tuple(item for item in node._hlist if item.mm is w.mm("A"))
-        assert await try_to_unmap(w.g, page) == SWAP_AGAIN
+        assert await try_to_unmap(w.g, page, MIGRATE) == SWAP_AGAIN
         assert w.pte("B:0").present
         await remove_migration_ptes(w.g, page, page)
 
@@ -79,8 +90,8 @@ def test_page_without_node_cannot_be_unmapped() -> None:
         word = page.mapping.value
         await page.page_lock.lock(AT)
         await page.mapping.write(AT, KSM_NULL)
-        assert await try_to_unmap_ksm(w.g, page) == SWAP_FAIL
-        assert await try_to_unmap(w.g, page) == SWAP_FAIL
+        assert await try_to_unmap_ksm(w.g, page, MIGRATE) == SWAP_FAIL
+        assert await try_to_unmap(w.g, page, MIGRATE) == SWAP_FAIL
         assert w.pte("C:0").present
         await page.mapping.write(AT, word)
         await page.page_lock.unlock(AT)
@@ -131,7 +142,7 @@ def test_item_of_an_unmapped_area_is_passed_over() -> None:
         page = w.page("A:0")
         await get_page(page, AT)
         await page.page_lock.lock(AT)
-        assert await try_to_unmap(w.g, page) == SWAP_SUCCESS
+        assert await try_to_unmap(w.g, page, MIGRATE) == SWAP_SUCCESS
         assert w.pte("B:0").none
         await remove_migration_ptes(w.g, page, page)
         assert w.pte("B:0").none
@@ -197,3 +208,24 @@ def test_walker_and_ksmd_exclude_each_other_by_the_page_lock() -> None:
     w = KernelWorld(*parts, actors=("mover", "writer"), strategy=schedule)
     assert w.go(mover, writer).found == []
     assert w.contents("A") == [7]
+
+
+def test_accessed_bits_of_all_items_count_and_are_cleared() -> None:
+    @with_page
+    async def body(w: KernelWorld) -> None:
+        page = w.page("A:0")
+        page.flags.change_in_step(AT, set_=PG_REFERENCED)
+        assert (await page_referenced(w.g, page, is_locked=True)).count == 4
+        assert not any(w.pte(ref).young for ref in ("A:0", "A:1", "B:0"))
+        assert (await page_referenced(w.g, page, is_locked=True)).count == 0
+
+    run(body, *MERGED)
+
+
+def test_ksm_page_that_somebody_else_locks_counts_as_referenced() -> None:
+    @with_page
+    async def body(w: KernelWorld) -> None:
+        assert (await page_referenced(w.g, w.page("A:0"), is_locked=False)).count == 1
+        assert w.pte("A:0").young
+
+    run(body, *MERGED)

@@ -8,6 +8,9 @@ from ksmtrio.mm.mm_types import Page, Pte, Vma
 from ksmtrio.mm.page_flags import PG_DIRTY
 from ksmtrio.mm.rmap import (
     SWAP_AGAIN,
+    TTU_IGNORE_ACCESS,
+    TTU_IGNORE_MLOCK,
+    TTU_MIGRATION,
     anon_vma_prepare,
     anon_vma_unlink,
     page_add_anon_rmap,
@@ -20,13 +23,15 @@ from ksmtrio.mm.rmap import (
 from ksmtrio.mm.swap import get_page, put_page
 from tests.kernel_world import AT, KernelWorld, ksm, process, run, turns
 
+MIGRATE = TTU_MIGRATION | TTU_IGNORE_MLOCK | TTU_IGNORE_ACCESS
+
 
 async def unmapped(w: KernelWorld, ref: str) -> Page:
     """Lock a page, hold it, and replace its pte by a migration entry."""
     page = w.page(ref)
     await get_page(page, AT)
     await page.page_lock.lock(AT)
-    assert await try_to_unmap_anon(w.g, page) == SWAP_AGAIN
+    assert await try_to_unmap_anon(w.g, page, MIGRATE) == SWAP_AGAIN
     return page
 
 
