@@ -1,29 +1,47 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Kernels: named sets of switches, one switch per idea of the origin patch.
+"""Kernels: named sets of switches, one switch per idea of the origin patch or later fix.
 
 Only `mm/` and `base/` ask a switch, exactly where the source differs. Nothing that judges
 (oracles) or drives (actors) may import this module; import contracts in `pyproject.toml` hold that.
-Tests: `tests/unit/test_kconfig.py`, and one file a switch in `tests/races/`.
+Tests: `tests/unit/test_kconfig.py`; one file a switch of the patch in `tests/races/`; the fixes in
+`tests/latent/`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import attrs
 
 from ksmtrio.errors import BadInput
 
+KERNELS: Final[dict[str, str]] = {
+    "v2.6.33": "all nine patches of the series, as released",
+    "pre-8": "the same without patch 8/9: KSM pages migrate, unguarded",
+    "latest-fixes": "v2.6.33 with the later fixes of its defects, and ours where there were none",
+}
+"""Kernel name -> description."""
 
-def _switch(text: str) -> bool:
-    value: bool = attrs.field(default=True, metadata={"description": text})
+DEFAULT: Final = "v2.6.33"
+
+_SINCE_PATCH_8: Final = ("v2.6.33", "latest-fixes")
+_SINCE_PATCH_7: Final = tuple(KERNELS)
+_AS_RELEASED: Final = ("v2.6.33", "pre-8")
+
+
+def _switch(text: str, *, on_in: Collection[str] = _SINCE_PATCH_8) -> bool:
+    """Declare a switch: what it means when on, and the kernels in which it is on."""
+    assert set(on_in) <= set(KERNELS)
+    value: bool = attrs.field(
+        default=DEFAULT in on_in, metadata={"description": text, "on_in": frozenset(on_in)}
+    )
     return value
 
 
 @attrs.frozen(kw_only=True)
 class Kernel:
-    """A kernel to emulate: which ideas of the patch are in.
+    """A kernel to emulate: which ideas of the patch, and which later fixes, are in.
 
     `name` is how the user asked for it, e.g. ``v2.6.33 --without offline_locks_out_ksm``.
     """
@@ -33,7 +51,9 @@ class Kernel:
     search_returns_page: bool = _switch(
         "the stable-tree search hands back a pinned page; the node is re-read under the page lock"
     )
-    migrate_updates_kpfn: bool = _switch("moving a KSM page rewrites kpfn in its node")
+    migrate_updates_kpfn: bool = _switch(
+        "moving a KSM page rewrites kpfn in its node", on_in=_SINCE_PATCH_7
+    )
     offline_locks_out_ksm: bool = _switch(
         "ksm_thread_mutex is held from MEM_GOING_OFFLINE to MEM_OFFLINE or MEM_CANCEL_OFFLINE"
     )
@@ -58,7 +78,8 @@ class Kernel:
     )
     node_isset_returns_minus_one: bool = _switch(
         "x86 quirk: test_bit gives -1 for a set bit, so that mbind takes a page on an allowed "
-        "node for misplaced"
+        "node for misplaced",
+        on_in=_AS_RELEASED,
     )
 
     def switches(self) -> dict[str, bool]:
@@ -71,17 +92,13 @@ SWITCHES: Final[dict[str, str]] = {
 }
 """Switch name -> what it means when on."""
 
-KERNELS: Final[dict[str, str]] = {
-    "v2.6.33": "all nine patches of the series, as released",
-    "pre-8": "the same without patch 8/9: KSM pages migrate, unguarded",
+_ON_IN: Final[dict[str, frozenset[str]]] = {
+    field.name: field.metadata["on_in"] for field in attrs.fields(Kernel) if field.metadata
 }
-"""Kernel name -> description."""
-
-_PATCH_8_KEEPS: Final = frozenset({"migrate_updates_kpfn", "node_isset_returns_minus_one"})
 
 
 def build_kernel(
-    name: str = "v2.6.33", *, with_: Iterable[str] = (), without: Iterable[str] = ()
+    name: str = DEFAULT, *, with_: Iterable[str] = (), without: Iterable[str] = ()
 ) -> Kernel:
     """Return the named kernel with single switches turned on or off.
 
@@ -102,7 +119,7 @@ def build_kernel(
     both = sorted(set(on) & set(off))
     if both:
         raise BadInput(f"switch {both[0]!r} is both in --with and in --without")
-    states = {switch: name != "pre-8" or switch in _PATCH_8_KEEPS for switch in SWITCHES}
+    states = {switch: name in kernels for switch, kernels in _ON_IN.items()}
     states.update(dict.fromkeys(on, True))
     states.update(dict.fromkeys(off, False))
     title = "".join([name, *(f" --with {s}" for s in on), *(f" --without {s}" for s in off)])

@@ -75,7 +75,9 @@ def is_as_named(kernel: Kernel) -> bool:
 def known_issues_of(
     kernel: Kernel, issues: Sequence[KnownIssue] | None = None
 ) -> tuple[KnownIssue, ...]:
-    """Return the entries that count on `kernel`: all of them, or none where a switch was turned.
+    """Return the entries that count on `kernel`: those that it has not fixed.
+
+    None counts where a switch was turned.
 
     Args:
         kernel: that a campaign or an execution is about.
@@ -83,7 +85,9 @@ def known_issues_of(
     """
     if not is_as_named(kernel):
         return ()
-    return load_known_issues() if issues is None else tuple(issues)
+    states = kernel.switches()
+    listed = load_known_issues() if issues is None else issues
+    return tuple(issue for issue in listed if issue.fix is None or not states[issue.fix])
 
 
 def match_known(signature: str, issues: Sequence[KnownIssue]) -> KnownIssue | None:

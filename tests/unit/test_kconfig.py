@@ -44,11 +44,24 @@ def test_pre_8_keeps_only_what_patch_7_had() -> None:
     assert {switch for switch in SEED_PATCH if states[switch]} == {"migrate_updates_kpfn"}
 
 
+def test_latest_fixes_is_the_whole_patch_without_the_quirk() -> None:
+    released, fixed = build_kernel().switches(), build_kernel("latest-fixes").switches()
+    off = {switch for switch in SWITCHES if not fixed[switch]}
+    assert off == {"node_isset_returns_minus_one"}
+    assert {switch for switch in SWITCHES if released[switch] and not fixed[switch]} == off
+
+
+def test_fields_left_out_are_as_in_the_default_kernel() -> None:
+    assert Kernel(name="v2.6.33") == build_kernel()
+
+
+@pytest.mark.parametrize("kernel", list(KERNELS))
 @pytest.mark.parametrize("switch", list(SWITCHES))
-def test_without_turns_off_one_switch_and_no_other(switch: str) -> None:
-    full, less = build_kernel().switches(), build_kernel(without=[switch]).switches()
-    assert {name for name in full if full[name] != less[name]} == {switch}
-    assert less[switch] is False
+def test_one_switch_turns_and_no_other(kernel: str, switch: str) -> None:
+    named = build_kernel(kernel).switches()
+    turn = "without" if named[switch] else "with_"
+    turned = build_kernel(kernel, **{turn: [switch]}).switches()
+    assert {name for name in named if named[name] != turned[name]} == {switch}
 
 
 def test_with_turns_a_switch_on() -> None:
