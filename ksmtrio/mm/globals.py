@@ -21,7 +21,7 @@ from ksmtrio.units import Nid, Pfn, Vaddr
 
 
 class UserAccessWatcher(Protocol):
-    """Told of every user load and store, for the contents oracle."""
+    """Told of every user load and store, and of what the kernel does to address spaces."""
 
     def loaded(self, mm: MmStruct, address: Vaddr, half: int, value: Token, at: str) -> None:
         """A load returned `value`."""
@@ -31,6 +31,12 @@ class UserAccessWatcher(Protocol):
 
     def unmapped(self, mm: MmStruct, start: Vaddr, end: Vaddr) -> None:
         """The range was unmapped; later mappings start as zeroes."""
+
+    def inherited(self, parent: MmStruct, child: MmStruct, address: Vaddr) -> None:
+        """A fork copied a pte that was not empty; told in the step that write-protects it."""
+
+    def moved(self, mm: MmStruct, old: Vaddr, new: Vaddr) -> None:
+        """An mremap moved a pte that was not empty; told in the step that fills the new one."""
 
 
 class Globals(SharedObject):

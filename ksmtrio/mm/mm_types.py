@@ -15,7 +15,7 @@ from ksmtrio.locking.bit_lock import BitLock
 from ksmtrio.locking.rwsem import RwSem
 from ksmtrio.locking.spinlock import SpinLock
 from ksmtrio.mm.page_flags import PAGE_FLAG_NAMES, PG_LOCKED
-from ksmtrio.sched.cell import Cell, Counter, Flags, SharedObject, Watcher
+from ksmtrio.sched.cell import Cell, Counter, Flags, ReadWatched, SharedObject, Watcher
 from ksmtrio.sched.guard import Guarded
 from ksmtrio.sched.runtime import Runtime
 from ksmtrio.units import PAGE_SHIFT, PAGES_PER_PTE_TABLE, Nid, Pfn, Vaddr, Vpn
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ksmtrio.sched.actor_state import ActorState
 
 Watchers = dict[str, tuple[Watcher, ...]]
-"""Field, as ``page._count``, -> who is told of its writes."""
+"""Field, as ``page._count``, -> who is told of its writes; ``page.content.read``: of loads."""
 
 Token = int
 """Half a page's bytes: equal tokens are equal bytes, ordered byte-wise; 0 is all zeroes."""
@@ -92,10 +92,10 @@ class Page(SharedObject):
         )
         self.index: Cell[int] = Cell(self, "index", 0)
         self.private: Cell[int] = Cell(self, "private", 0)
-        on_content = get("page.content", ())
+        told = get("page.content", ()), get("page.content.read", ())
         self.content: tuple[Cell[Token], Cell[Token]] = (
-            Cell(self, "content[0]", 0, on_content),
-            Cell(self, "content[1]", 0, on_content),
+            ReadWatched(self, "content[0]", 0, *told),
+            ReadWatched(self, "content[1]", 0, *told),
         )
         self.page_lock = BitLock(self, "page_lock", self.flags, PG_LOCKED)
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The contents oracle: every load returns what its address space last stored there (I13).
 
-A shadow of every address space is kept beside it: (mm, half page) -> token. Merging, COW and
-migration must never show through. Tests: `tests/unit/test_oracles_contents.py`.
+A shadow of every address space is kept beside it: (mm, half page) -> token. Merging, COW,
+migration and swapping must never show through. Tests: `tests/unit/test_oracles_contents.py`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ksmtrio.mm.mm_types import MmStruct, Pte, Token, Watchers
+from ksmtrio.mm.page_flags import PG_UPTODATE
 from ksmtrio.oracles.base import AT_REST, Findings
-from ksmtrio.units import HALVES_PER_PAGE, PAGE_SHIFT, Vaddr, Vpn
+from ksmtrio.units import HALVES_PER_PAGE, PAGE_SHIFT, PAGE_SIZE, Vaddr, Vpn
 
 if TYPE_CHECKING:
     from ksmtrio.machine import Machine
@@ -77,6 +78,20 @@ class ContentsOracle:
         for key in [k for k in shadow if low <= k < high]:
             del shadow[key]
 
+    def inherited(self, parent: MmStruct, child: MmStruct, address: Vaddr) -> None:
+        """The child sees what the parent had at that moment."""
+        from_, to = self._shadow(parent), self._shadow(child)
+        first = address // PAGE_SIZE * HALVES_PER_PAGE
+        for half in range(first, first + HALVES_PER_PAGE):
+            to[half] = from_.get(half, 0)
+
+    def moved(self, mm: MmStruct, old: Vaddr, new: Vaddr) -> None:
+        """What was stored at the old address is now at the new one."""
+        shadow = self._shadow(mm)
+        from_, to = (a // PAGE_SIZE * HALVES_PER_PAGE for a in (old, new))
+        for half in range(HALVES_PER_PAGE):
+            shadow[to + half] = shadow.pop(from_ + half, 0)
+
     def quiescent(self) -> None:
         """Compare what every live address space would load with its shadow."""
         for mm in self.g.processes:
@@ -106,9 +121,18 @@ class ContentsOracle:
         return shadow
 
     def _content(self, pte: Pte) -> tuple[Token, ...] | None:
-        """Return what a load through the entry sees; None if it would have to wait."""
+        """Return what a load through the entry sees; None if it would have to wait.
+
+        A swapped-out page is in the swap cache, or else on the disk.
+        """
         if pte.present and not pte.special:
             return tuple(half.value for half in self.g.pages[pte.pfn].content)
+        if pte.swap:
+            slot = self.g.swapper_space.slots.get(pte.pfn)
+            page = None if slot is None else slot.value
+            if page is None or not page.flags.has(PG_UPTODATE):
+                return tuple(half.value for half in self.g.swap.disk[pte.pfn])
+            return tuple(half.value for half in page.content)
         return (0,) * HALVES_PER_PAGE if pte.none or pte.present else None
 
     def _report(

@@ -177,6 +177,41 @@ class Cell(Generic[T]):
             rt.recorder.operation(at, "write", self, value)
 
 
+class ReadWatched(Cell[T]):
+    """A word whose loads are told to watchers too, as writes of the value that is there.
+
+    Attributes:
+        readers: called after a load; must not change the machine.
+    """
+
+    __slots__ = ("readers",)
+
+    def __init__(
+        self,
+        owner: Shared,
+        field: str,
+        value: T,
+        watchers: tuple[Watcher, ...] = (),
+        readers: tuple[Watcher, ...] = (),
+    ) -> None:
+        super().__init__(owner, field, value, watchers)
+        self.readers = readers
+
+    async def read(self, at: str) -> T:
+        """Return the word; one racy load."""
+        value = await super().read(at)
+        for reader in self.readers:
+            reader(self, value, value, at)
+        return value
+
+    def read_in_step(self, at: str) -> T:
+        """Return the word as part of the step just announced."""
+        value = super().read_in_step(at)
+        for reader in self.readers:
+            reader(self, value, value, at)
+        return value
+
+
 class Counter(Cell[int]):
     """An atomic_t: every operation is one indivisible read-modify-write."""
 

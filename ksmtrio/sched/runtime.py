@@ -77,6 +77,16 @@ class Notice(Protocol):
         """`kind` is the word of the finding; `other` the conflicting access, if there was one."""
 
 
+class LockWatcher(Protocol):
+    """Listener for locks taken and released; must not change the machine."""
+
+    def acquired(self, actor: ActorState, lock: Any, event: str) -> None:
+        """The last of the actor's held locks was just taken; `event` as in a trace."""
+
+    def released(self, actor: ActorState, lock: Any, at: str) -> None:
+        """The actor let go of a lock."""
+
+
 class EndOfExecution(BaseException):
     """Unwinds the current actor once the execution is over; never leaves the runtime."""
 
@@ -121,6 +131,7 @@ class Runtime:
         self.stop_reason = ""
         self.error: BaseException | None = None
         self.listeners: list[Notice] = []
+        self.lock_watchers: list[LockWatcher] = []
         self.marks: dict[str, list[Callable[[ActorState, str], None]]] = {}
         self._epoch = 0
         self._created: dict[str, int] = {}

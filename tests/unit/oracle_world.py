@@ -83,7 +83,12 @@ class World:
             strategy = Replay(Choices(), exact=False)  # each actor runs until it must stop
         self.rt = Runtime(strategy, TrioHost(), points_max=points_max)
         self.g = Globals(
-            self.rt, build_kernel(), watchers=watchers, pagevecs=True, offline_timeout_jiffies=8
+            self.rt,
+            build_kernel(),
+            watchers=watchers,
+            pagevecs=True,
+            offline_timeout_jiffies=8,
+            swap_slots=2,
         )
         self.memory_blocks: list[MemoryBlock] = []
         self._memory()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ksmtrio.errors import EmulatorError
-from ksmtrio.sched.cell import Cell, Counter, Flags, SharedObject
+from ksmtrio.sched.cell import Cell, Counter, Flags, ReadWatched, SharedObject
 from ksmtrio.sched.host_trio import TrioHost
 from ksmtrio.sched.runtime import Runtime
 from tests.harness import Box, Tape, Turns, World, every_schedule, run_actors
@@ -322,3 +322,28 @@ def test_operation_outside_an_execution_is_a_fault_of_ours() -> None:
     operation = Cell(Box(rt), "kpfn", 1).read("f.1")
     with pytest.raises(EmulatorError, match=r"operation at f\.1 outside the execution"):
         operation.send(None)
+
+
+# -- words whose loads are watched ---------------------------------------------------------------
+
+
+def test_loads_of_a_read_watched_word_are_told_and_change_nothing() -> None:
+    told: list[tuple[str, int, int, str]] = []
+    wrote: list[int] = []
+
+    async def op(world: World) -> Any:
+        cell = ReadWatched(
+            world.box,
+            "content",
+            5,
+            (lambda _cell, _old, new, _at: wrote.append(new),),
+            (lambda cell, old, new, at: told.append((cell.field, old, new, at)),),
+        )
+        first = await cell.read("f.1")
+        await cell.write("f.2", 6)
+        return first, cell.read_in_step("f.2"), cell.value
+
+    result, _ = alone(op)
+    assert result == (5, 6, 6)
+    assert told == [("content", 5, 5, "f.1"), ("content", 6, 6, "f.2")]
+    assert wrote == [6]

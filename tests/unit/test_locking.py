@@ -18,7 +18,7 @@ from ksmtrio.locking.rcu import rcu_read_lock, rcu_read_unlock
 from ksmtrio.locking.rwsem import RwSem
 from ksmtrio.locking.spinlock import SpinLock
 from ksmtrio.locking.wait import WaitQueue
-from ksmtrio.sched.actor_state import State
+from ksmtrio.sched.actor_state import ActorState, State
 from ksmtrio.sched.cell import Cell
 from ksmtrio.sched.host_trio import TrioHost
 from ksmtrio.sched.runtime import Runtime
@@ -388,3 +388,33 @@ def test_sleeping_with_a_sleeping_lock_held_is_fine(kind: Kind) -> None:
         await kind.drop(lock, "f.3")
 
     assert alone(op).splats == []
+
+
+@every_kind
+def test_watchers_are_told_of_locks_taken_and_released(kind: Kind) -> None:
+    told: list[tuple[str, ...]] = []
+
+    class Watcher:
+        def acquired(self, actor: ActorState, lock: Any, event: str) -> None:
+            assert actor.held[-1] is lock
+            told.append(("acquired", actor.name, lock.field, event))
+
+        def released(self, actor: ActorState, lock: Any, at: str) -> None:
+            assert lock not in actor.held
+            told.append(("released", actor.name, lock.field, at))
+
+    def build(world: World) -> None:
+        world.rt.lock_watchers.append(Watcher())
+        lock = kind.make(world.box)
+
+        async def body() -> None:
+            await kind.take(lock, "f.1")
+            await kind.drop(lock, "f.2")
+
+        world.actor("a", body)
+
+    run_actors(build)
+    assert told == [
+        ("acquired", "a", kind.name, kind.taken),
+        ("released", "a", kind.name, "f.2"),
+    ]

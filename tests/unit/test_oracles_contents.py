@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ksmtrio.mm.mm_types import PTE_NONE, Pte
+from ksmtrio.mm.page_flags import PG_UPTODATE
 from ksmtrio.oracles.contents import ContentsOracle
 from ksmtrio.units import PAGE_SHIFT
 from tests.unit.oracle_world import BASE, MERGED, World
@@ -107,3 +110,56 @@ def test_zero_page_reads_as_zeroes():
     world, _ = attached()
     world.a.pte((BASE + 2) << PAGE_SHIFT).value = Pte("present", -2, special=True)
     assert world.rest() == []
+
+
+# -- fork, mremap, swap ------------------------------------------------------------------------
+
+
+def test_child_inherits_what_the_parent_had_stored():
+    world, oracle = attached()
+    oracle.inherited(world.a, world.b, HERE)
+    oracle.stored(world.a, HERE, 0, 8, "store.1")  # after the fork: not the child's
+    oracle.loaded(world.b, HERE, 0, 7, "load.1")
+    assert world.findings.all() == []
+    oracle.loaded(world.b, HERE, 0, 8, "load.2")
+    assert [finding.point for finding in world.findings.all()] == ["load.2"]
+
+
+def test_moved_page_keeps_its_content_and_leaves_zeroes_behind():
+    world, oracle = attached()
+    there = HERE + (2 << PAGE_SHIFT)
+    oracle.moved(world.a, HERE, there)
+    oracle.loaded(world.a, there, 0, 7, "load.1")
+    oracle.loaded(world.a, HERE, 0, 0, "load.1")
+    assert world.findings.all() == []
+    oracle.loaded(world.a, there, 0, 0, "load.2")
+    assert [finding.point for finding in world.findings.all()] == ["load.2"]
+
+
+def swapped_out() -> World:
+    world, _ = attached()
+    world.a.pte(HERE).value = Pte("swap", 1)
+    return world
+
+
+def test_swapped_out_content_is_looked_for_in_the_swap_cache():
+    world = swapped_out()
+    page = world.g.pages[0]
+    world.g.swapper_space.slot(1).value = page
+    page.flags.value |= PG_UPTODATE
+    assert world.rest() == []
+    page.content[0].value = 6
+    (finding,) = world.rest()
+    assert "expected 7, saw 6" in finding.message
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_swapped_out_content_is_on_the_disk_until_it_has_been_read_in(*, cached: bool):
+    world = swapped_out()
+    if cached:
+        world.g.swapper_space.slot(1).value = world.g.pages[2]
+    world.g.swap.disk[1][0].value = 7
+    assert world.rest() == []
+    world.g.swap.disk[1][0].value = 9
+    (finding,) = world.rest()
+    assert "expected 7, saw 9" in finding.message
