@@ -89,7 +89,12 @@ class BlockingNotifierChain(SharedObject):
     async def call_chain(self, action: str, arg: MemoryNotify) -> int:
         """Tell every callback until one stops the walk; return the last result.
 
-        Kernel: drivers/base/memory.c, memory_notify() and kernel/notifier.c; specification NT.
+        Kernel: drivers/base/memory.c, memory_notify() and kernel/notifier.c, v2.6.33.
+
+        Steps of NT:
+            1. LOCK the chain's rwsem for read (sleeps).
+            2. Call the next callback; its result has the STOP bit: go to 3.
+            3. UNLOCK; return the last result.
         """
         rt = self.rt
         if rt.recorder is not None:

@@ -27,8 +27,10 @@ SM = Points(
     __name__,
     "memory_block_change_state",
     "SM",
-    "1 2 2#2 3 3#2 3#3 4 5 read remove.1 remove.1#2 remove.1#3 remove.2",
+    "1 2 2#2 3 3#2 3#3 4 5",
 )
+SHOW = Points(__name__, "show_mem_state", "", "1")
+RS = Points(__name__, "remove_section", "RS", "1 1#2 1#3 4")
 
 
 class MemoryBlock(SharedObject):
@@ -84,16 +86,19 @@ async def _online_section(g: Globals, section: Section) -> int:
 
 async def show_mem_state(block: MemoryBlock) -> str:
     """Read a block's state file; lockless."""
-    return await block.state.read(SM["read"])
+    return await block.state.read(SHOW["1"])
 
 
 async def remove_memory_block(g: Globals, block: MemoryBlock) -> int:
-    """RS: remove the section of an offline block. Returns 0, or -EBUSY when it is not offline."""
-    await block.state_mutex.lock(SM["remove.1"])
+    """RS: remove the section of an offline block. Returns 0, or -EBUSY when it is not offline.
+
+    Who waits for the state mutex finds the block gone (RS.4).
+    """
+    await block.state_mutex.lock(RS["1"])
     ret = -EBUSY
-    offline = await block.state.read(SM["remove.1#2"]) == MEM_STATE_OFFLINE
-    if offline and await block.section.valid.read(SM["remove.1#3"]):
+    offline = await block.state.read(RS["1#2"]) == MEM_STATE_OFFLINE
+    if offline and await block.section.valid.read(RS["1#3"]):
         await remove_section(g, block.section)
         ret = 0
-    await block.state_mutex.unlock(SM["remove.2"])
+    await block.state_mutex.unlock(RS["4"])
     return ret

@@ -30,6 +30,11 @@ async def ksm_check_stable_tree(g: Globals, start_pfn: Pfn, end_pfn: Pfn) -> Sta
 
     Kernel: mm/ksm.c, ksm_check_stable_tree(), v2.6.33. Touches no struct page, unless nodes name
     their pages by pointer, whose frame number is in the page's flags.
+
+    Steps of CK:
+        1. Go to the first node, later to the next; none left: return none. Read its kpfn.
+        2. A pointer instead of a frame number: read the page's flags for its section.
+           In the range: return the node.
     """
     await g.rt.point(CK["1"], "rb_first", None)
     for stable_node in list(g.ksm.stable_root):

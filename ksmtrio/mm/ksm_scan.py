@@ -43,12 +43,18 @@ SG = Points(
     __name__,
     "scan_get_next_rmap_item",
     "SG",
-    "1 4 6 7 8.3 8.4.1 8.4.3 8.4.3#2 8.4.3/put_page 8.4.4 8.4.4/put_page 9 11 12 12#2 12#3 14",
+    "1 4 6 7 8.3 8.4.1 8.4.3 8.4.3#2 8.4.3/put_page 8.4.4 8.4.4/put_page 9 11 12 "
+    "12#2 12#3 12/free_mm_slot 14",
 )
 GR = Points(__name__, "get_next_rmap_item", "GR", "1 1.3 1.3#2 2 2#2 3")
 RT = Points(__name__, "remove_trailing_rmap_items", "RT", "1 2 3")
 CM = Points(__name__, "cmp_and_merge_page", "CM", "2 6 6#2 6#3 7/put_page 8 8#2 12/put_page 15 17")
-UI = Points(__name__, "unstable_tree_search_insert", "UI", "1.1 1.3/put_page 1.4 1.4/put_page 2")
+UI = Points(
+    __name__,
+    "unstable_tree_search_insert",
+    "UI",
+    "1.1 1.3/put_page 1.4 1.4/put_page 2 2#2",
+)
 GM = Points(__name__, "get_mergeable_page", "GM", "1 2 3 5 5/put_page 6")
 
 
@@ -186,7 +192,8 @@ async def _next_slot(g: Globals, slot: MmSlot, mm: MmStruct) -> MmSlot:
         ksm.list_empty.write_in_step(SG["11"], not ksm.mm_list)
     ksm.ksm_mmlist_lock.unlock(SG["11"])
     if gone:
-        slot.die("freed", SG["12"])
+        await g.rt.point(SG["12/free_mm_slot"], "kmem_cache_free", None)
+        slot.die("freed", SG["12/free_mm_slot"])
         await mm.flags.clear(SG["12"], MMF_VM_MERGEABLE)
         await mm.mmap_sem.up_read(SG["12#2"])
         await mmdrop(mm, SG["12#3"])
@@ -230,7 +237,15 @@ async def get_next_rmap_item(
 
 
 async def remove_trailing_rmap_items(g: Globals, slot: MmSlot, link: int) -> None:
-    """RT: drop every item of a slot from `link` on. Kernel: mm/ksm.c, v2.6.33."""
+    """RT: drop every item of a slot from `link` on.
+
+    Kernel: mm/ksm.c, remove_trailing_rmap_items(), v2.6.33. Context: ksm_thread_mutex held.
+
+    Steps of RT:
+        1. Read the link; no item there: done.
+        2. Unlink the item; RI.
+        3. ksm_rmap_items-1; free the item; go to 1.
+    """
     while True:
         items = await slot.rmap_list.read(RT["1"])
         if link >= len(items):

@@ -24,12 +24,12 @@ from ksmtrio.sched.cell import adjust
 from ksmtrio.sched.points import Points
 
 GK = Points(__name__, "get_ksm_page", "GK", "1 2 3 4 4/put_page")
-RN = Points(__name__, "remove_node_from_stable_tree", "RN", "1 1.1 1.3 1.4 2 3")
-RI = Points(__name__, "remove_rmap_item_from_tree", "RI", "1 3 4 5 6/put_page 7 8 9")
+RN = Points(__name__, "remove_node_from_stable_tree", "RN", "1 1.1 1.1#2 1.3 1.4 2 3")
+RI = Points(__name__, "remove_rmap_item_from_tree", "RI", "1 3 4 5 6/put_page 7 7#2 8 8#2 8#3 9")
 HA = Points(__name__, "hold_anon_vma", "HA", "2")
 DA = Points(__name__, "drop_anon_vma", "DA", "1 1#2 1#3 2 3 4")
 SS = Points(__name__, "stable_tree_search", "SS", "1 1/get_page 2.1 2.3 2.4/put_page")
-SI = Points(__name__, "stable_tree_insert", "SI", "1.1 1.3 1.4/put_page 2 3 5 6")
+SI = Points(__name__, "stable_tree_insert", "SI", "1.1 1.3 1.4/put_page 2 3 4 5 6")
 SA = Points(__name__, "stable_tree_append", "SA", "3 4")
 
 
@@ -81,6 +81,23 @@ async def get_ksm_page(g: Globals, stable_node: StableNode) -> Page | None:
     return None
 
 
+async def hlist_next(
+    g: Globals, stable_node: StableNode, after: RmapItem | None, at: str
+) -> RmapItem | None:
+    """Follow the hlist by one link, from its head or from an item; None at the end.
+
+    An item that was unlinked under the walker leads to a poisoned pointer.
+    """
+    await g.rt.point(at, "hlist_for_each", stable_node.kpfn)
+    items = stable_node.hlist
+    if after is None:
+        return items[0] if items else None
+    if after not in items:
+        raise KernelBug(at, f"general protection fault: {after.name} was unlinked under the walk")
+    following = items.index(after) + 1
+    return items[following] if following < len(items) else None
+
+
 async def remove_node_from_stable_tree(g: Globals, stable_node: StableNode) -> None:
     """RN: prune a node whose page is gone, or went offline; its items become volatile.
 
@@ -88,16 +105,17 @@ async def remove_node_from_stable_tree(g: Globals, stable_node: StableNode) -> N
     lock: it assumes that no live page leads here any more.
     """
     ksm = g.ksm
-    await g.rt.point(RN["1"], "hlist_for_each", stable_node.kpfn)
-    items = list(stable_node.hlist)
-    for rmap_item in items:
-        last = rmap_item is items[-1]
+    rmap_item = await hlist_next(g, stable_node, None, RN["1"])
+    while rmap_item is not None:
+        await g.rt.point(RN["1.1"], "read", stable_node.kpfn)
+        last = stable_node.hlist[-1:] == (rmap_item,)
         counter = ksm.ksm_pages_shared if last else ksm.ksm_pages_sharing
-        await adjust(counter, RN["1.1"], -1)
+        await adjust(counter, RN["1.1#2"], -1)
         await drop_anon_vma(g, rmap_item)
         await g.rt.point(RN["1.3"], "write", None)
         rmap_item.address &= PAGE_MASK
         await g.rt.cond_resched(RN["1.4"])
+        rmap_item = await hlist_next(g, stable_node, rmap_item, RN["1"])
     await g.rt.point(RN["2"], "rb_erase", stable_node.kpfn)
     if stable_node not in ksm.stable_root:
         raise KernelBug(RN["2"], f"rb_erase of {stable_node.name}, which is not in the tree")
@@ -124,19 +142,22 @@ async def remove_rmap_item_from_tree(g: Globals, rmap_item: RmapItem) -> None:
             stable_node.hlist = tuple(r for r in stable_node.hlist if r is not rmap_item)
             await page.page_lock.unlock(RI["5"])
             await put_page(g, page, RI["6/put_page"])
+            await g.rt.point(RI["7"], "hlist_empty", stable_node.kpfn)
             left = bool(stable_node.hlist)
-            await adjust(ksm.ksm_pages_sharing if left else ksm.ksm_pages_shared, RI["7"], -1)
+            await adjust(ksm.ksm_pages_sharing if left else ksm.ksm_pages_shared, RI["7#2"], -1)
             await drop_anon_vma(g, rmap_item)
+            await g.rt.point(RI["8"], "write", None)
             rmap_item.address &= PAGE_MASK
     elif rmap_item.address & UNSTABLE_FLAG:
-        age = (ksm.cursor.seqnr.read_in_step(RI["8"]) - rmap_item.address) & SEQNR_MASK
+        age = (await ksm.cursor.seqnr.read(RI["8#2"]) - rmap_item.address) & SEQNR_MASK
         if age > 1:
-            raise KernelBug(RI["8"], f"BUG_ON(age > 1) in remove_rmap_item_from_tree: {age}")
+            raise KernelBug(RI["8#2"], f"BUG_ON(age > 1) in remove_rmap_item_from_tree: {age}")
         if age == 0:
             if rmap_item not in ksm.unstable_root:
-                raise KernelBug(RI["8"], f"rb_erase of {rmap_item.name}, which is not in the tree")
+                name = rmap_item.name
+                raise KernelBug(RI["8#2"], f"rb_erase of {name}, which is not in the tree")
             ksm.unstable_root.remove(rmap_item)
-        await adjust(ksm.ksm_pages_unshared, RI["8"], -1)
+        await adjust(ksm.ksm_pages_unshared, RI["8#3"], -1)
         rmap_item.address &= PAGE_MASK
     await g.rt.cond_resched(RI["9"])
 
@@ -240,6 +261,8 @@ async def stable_tree_insert(g: Globals, kpage: Page) -> StableNode | None:
     stable_node = StableNode(g.rt, g.ksm, g.watchers)
     await g.rt.point(SI["3"], "rb_insert", None)
     g.ksm.stable_root.insert(low, stable_node)
+    # Until the next two steps a walker of the tree finds a node that names no page.
+    await g.rt.point(SI["4"], "INIT_HLIST_HEAD", stable_node.kpfn)
     await stable_node.kpfn.write(SI["5"], kpfn_of(g, kpage))
     await kpage.mapping.write(SI["6"], stable_node.word)
     return stable_node
@@ -266,9 +289,9 @@ async def stable_tree_append(
 async def unstable_tree_insert(g: Globals, rmap_item: RmapItem, position: int, at: str) -> None:
     """UI.2: link an item into the unstable tree at the position that the search ended at."""
     ksm = g.ksm
-    rmap_item.address |= UNSTABLE_FLAG | (ksm.cursor.seqnr.read_in_step(at) & SEQNR_MASK)
+    rmap_item.address |= UNSTABLE_FLAG | (await ksm.cursor.seqnr.read(at) & SEQNR_MASK)
     ksm.unstable_root.insert(position, rmap_item)
-    await adjust(ksm.ksm_pages_unshared, at, +1)
+    await adjust(ksm.ksm_pages_unshared, f"{at}#2", +1)
 
 
 async def set_page_stable_node_null(page: Page, at: str) -> None:

@@ -46,16 +46,17 @@ OP = Points(
     "OP",
     "2 4 8 9 10 10/pagevec_lru_add 10/pagevec_lru_add#2 10/release_pages 10/drain_all_pages "
     "10/drain_all_pages#2 12 13 13/pagevec_lru_add 13/pagevec_lru_add#2 13/release_pages 13#2 "
-    "13/drain_all_pages 13/drain_all_pages#2 17 23",
+    "13/drain_all_pages 13/drain_all_pages#2 17 19 23",
 )
 SC = Points(__name__, "scan_lru_pages", "SC", "1")
 DR = Points(
     __name__,
     "do_migrate_range",
     "DR",
-    "1 1#2 4/hotremove_migrate_alloc 4/hotremove_migrate_alloc#2 4/hotremove_migrate_alloc#3",
+    "1 1#2",
 )
-OI = Points(__name__, "__offline_isolated_pages", "OI", "1 2 2#2 3")
+HA_ = Points(__name__, "hotremove_migrate_alloc", "HA'", "1 1#2 1#3")
+OI = Points(__name__, "__offline_isolated_pages", "OI", "1 2 2#2 3 4")
 ON = Points(__name__, "online_pages", "ON", "2 2#2 2#3 3")
 RS = Points(__name__, "remove_section", "RS", "2 3")
 
@@ -89,7 +90,7 @@ async def offline_pages(g: Globals, section: Section) -> int:
             await g.memory_chain.call_chain(MEM_CANCEL_OFFLINE, arg)
             await undo_isolate_page_range(g, section)
     if g.pm_mutex is not None:
-        await g.pm_mutex.unlock(OP["23"])
+        await g.pm_mutex.unlock(OP["23"] if ret else OP["19"])
     return ret
 
 
@@ -131,7 +132,14 @@ async def _migrate_all(g: Globals, section: Section) -> int:
 
 
 async def scan_lru_pages(g: Globals, section: Section) -> Pfn | None:
-    """SC: the first frame with PG_lru, lockless; pfn 0 can never be found, as 0 means none."""
+    """SC: the first frame with PG_lru, lockless; pfn 0 can never be found, as 0 means none.
+
+    Kernel: mm/memory_hotplug.c, scan_lru_pages(), v2.6.33. Pages that somebody else isolated, or
+    that wait in a pagevec, are not seen.
+
+    Steps of SC:
+        1. For each frame of the range: read its flags; PG_lru set: return the frame.
+    """
     for pfn in range(section.start_pfn, section.end_pfn):
         if await g.pfn_to_page(pfn).flags.test(SC["1"], PG_LRU):
             return pfn or None
@@ -164,15 +172,35 @@ async def do_migrate_range(g: Globals, start_pfn: Pfn, end_pfn: Pfn) -> int:
     if not source:
         return 0
 
-    async def hotremove_migrate_alloc(_: Page) -> Target:
-        return Target(await alloc_page(g, DR["4/hotremove_migrate_alloc"]))
+    async def get_new_page(_: Page) -> Target:
+        return Target(await hotremove_migrate_alloc(g))
 
     offlining = g.kernel.offline_passes_offlining
-    return await migrate_pages(g, source, hotremove_migrate_alloc, offlining=offlining)
+    return await migrate_pages(g, source, get_new_page, offlining=offlining)
+
+
+async def hotremove_migrate_alloc(g: Globals) -> Page | None:
+    """HA': a replacement from any node; never from the range, whose pageblocks are isolated.
+
+    Kernel: mm/memory_hotplug.c, hotremove_migrate_alloc(), v2.6.33. Context: may sleep and reclaim.
+
+    Steps of HA':
+        1. Allocate a page, GFP_HIGHUSER_MOVABLE; none: return none.
+    """
+    return await alloc_page(g, HA_["1"])
 
 
 async def _offline_isolated_pages(g: Globals, section: Section) -> None:
-    """OI, __offline_isolated_pages(): take the free pages of the block off the buddy lists."""
+    """OI, __offline_isolated_pages(): take the free pages of the block off the buddy lists.
+
+    Kernel: mm/page_alloc.c, __offline_isolated_pages(), v2.6.33.
+
+    Steps of OI:
+        1. LOCK zone.lock.
+        2. For each page of the range: BUG unless its count is 0 and PG_buddy is set.
+        3. Unlink it from the free list; clear PG_buddy.
+        4. Set PG_reserved on it. After the last page: UNLOCK.
+    """
     zone = g.zones[section.nid]
     await zone.lock.lock(OI["1"])
     for pfn in range(section.start_pfn, section.end_pfn):
@@ -181,11 +209,12 @@ async def _offline_isolated_pages(g: Globals, section: Section) -> None:
             raise KernelBug(OI["2"], f"BUG_ON(page_count(page)) offlining pfn {pfn}")
         if not await page.flags.test(OI["2#2"], PG_BUDDY):
             raise KernelBug(OI["2#2"], f"BUG_ON(!PageBuddy(page)) offlining pfn {pfn}")
+        await page.flags.clear(OI["3"], PG_BUDDY)
         for free in zone.free_list.values():
             if page in free:
                 free.remove(page)
-        page.flags.change_in_step(OI["2#2"], set_=PG_RESERVED, clear=PG_BUDDY)
-    zone.lock.unlock(OI["3"])
+        await page.flags.set(OI["4"], PG_RESERVED)
+    zone.lock.unlock(OI["4"])
 
 
 async def online_pages(g: Globals, section: Section) -> int:

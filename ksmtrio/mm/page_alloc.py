@@ -92,12 +92,9 @@ async def _rmqueue(g: Globals, zone: Zone, at: str) -> Page | None:
 
 async def _prep_new_page(page: Page, at: str, *, zero: bool) -> None:
     """prep_new_page(): the allocator's checks, then private 0 and _count 1."""
-    if (
-        page.flags.value
-        or page.mapping.value is not None
-        or page.count.value
-        or page.mapcount.value != -1
-    ):
+    flags, mapping = page.flags.read_in_step(at), page.mapping.read_in_step(at)
+    count, mapcount = page.count.read_in_step(at), page.mapcount.read_in_step(at)
+    if flags or mapping is not None or count or mapcount != -1:
         _bad_page(page, at, "allocated")
     page.private.write_in_step(at, 0)
     if zero:

@@ -36,6 +36,15 @@ def _move_freepages(g: Globals, section: Section, block: int, from_: int, to: in
 async def start_isolate_page_range(g: Globals, section: Section) -> int:
     """IS: mark every pageblock of a block ISOLATE, so that no page of it is allocated any more.
 
+    Kernel: mm/page_isolation.c, start_isolate_page_range() and mm/page_alloc.c,
+    set_migratetype_isolate(), v2.6.33.
+
+    Steps of IS:
+        1. For each pageblock: LOCK zone.lock; read the migratetype.
+           Not MOVABLE: UNLOCK; UN for those that were isolated already; return -EBUSY.
+        2. Migratetype := ISOLATE; move its free pages to the ISOLATE list; UNLOCK.
+        3. Drain the per-CPU lists.
+
     Returns:
         0, or -EBUSY when one may not be isolated (those already done are undone).
     """
@@ -64,7 +73,14 @@ async def _set_migratetype_isolate(
 
 
 async def unset_migratetype_isolate(g: Globals, section: Section, block: int) -> None:
-    """UN: make a pageblock MOVABLE again, and its free pages allocatable."""
+    """UN: make a pageblock MOVABLE again, and its free pages allocatable.
+
+    Kernel: mm/page_alloc.c, unset_migratetype_isolate(), v2.6.33.
+
+    Steps of UN:
+        1. LOCK zone.lock; read the migratetype; not ISOLATE: UNLOCK, done.
+        2. Migratetype := MOVABLE; move its free pages to the MOVABLE list; UNLOCK.
+    """
     zone = g.zones[section.nid]
     migratetype = section.migratetypes[block]
     await zone.lock.lock(UN["1"])
@@ -81,7 +97,17 @@ async def undo_isolate_page_range(g: Globals, section: Section) -> None:
 
 
 async def check_pages_isolated(g: Globals, section: Section) -> int:
-    """CI: is every page of the block free? Returns the number of pages, or -EBUSY."""
+    """CI: is every page of the block free? Returns the number of pages, or -EBUSY.
+
+    Kernel: mm/page_isolation.c, test_pages_isolated(), v2.6.33.
+
+    Steps of CI:
+        1. Read each pageblock's migratetype, lockless; not ISOLATE: return -EBUSY.
+        2. LOCK zone.lock.
+        3. For each page: read its flags; PG_buddy: next page.
+        4. Read its count; not 0: UNLOCK, return -EBUSY.
+        5. Read its private; not ISOLATE: UNLOCK, return -EBUSY. After the last page: UNLOCK.
+    """
     for migratetype in section.migratetypes:
         if await migratetype.read(CI["1"]) != MIGRATE_ISOLATE:
             return -EBUSY
