@@ -67,6 +67,24 @@ class BitLock(Lock):
         self._take(at, "trylock_page")
         return True
 
+    def set_page_locked(self, at: str) -> None:
+        """__set_page_locked(): take the lock of a page that nobody else can see yet."""
+        self._take(at, "set_page_locked")
+
+    def clear_page_locked(self, at: str) -> None:
+        """__clear_page_locked(): drop the lock of a page that nobody else can see any more."""
+        self._holder = None
+        self._flags.change_in_step(at, clear=self._bit)
+        self._released(at, "clear_page_locked")
+
+    def hand_over(self, to: ActorState) -> None:
+        """Let `to` be who must unlock: the device that reads the page in."""
+        holder = self._holder
+        if holder is not None and self in holder.held:
+            holder.held.remove(self)
+        self._holder = to
+        to.held.append(self)
+
     async def lock(self, at: str) -> None:
         """Take it; may sleep."""
         rt = self.rt

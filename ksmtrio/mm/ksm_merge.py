@@ -23,7 +23,6 @@ from ksmtrio.mm.memory import (
     VM_FAULT_WRITE,
     follow_page,
     handle_mm_fault,
-    mark_page_accessed,
 )
 from ksmtrio.mm.mm_types import (
     PTE_NONE,
@@ -37,14 +36,20 @@ from ksmtrio.mm.mm_types import (
     page_mapcount,
 )
 from ksmtrio.mm.mmap import vma_at
+from ksmtrio.mm.page_flags import PG_SWAPCACHE
 from ksmtrio.mm.rmap import page_add_anon_rmap, page_check_address, page_remove_rmap
-from ksmtrio.mm.swap import get_page, put_page
+from ksmtrio.mm.swap import get_page, mark_page_accessed, put_page
 from ksmtrio.sched.points import Points
 from ksmtrio.units import PAGE_SIZE, Vaddr
 
 MK = Points(__name__, "try_to_merge_with_ksm_page", "MK", "1 2 5 6")
-M1 = Points(__name__, "try_to_merge_one_page", "M1", "2 3 6 6#2 7 9")
-WP = Points(__name__, "write_protect_page", "WP", "1 1#2 2 2#2 2#3 3 5 6 6#2 6#3 7 8")
+M1 = Points(
+    __name__,
+    "try_to_merge_one_page",
+    "M1",
+    "2 3 6 6/mark_page_accessed 6/mark_page_accessed#2 6/activate_page 7 9",
+)
+WP = Points(__name__, "write_protect_page", "WP", "1 1#2 2 2#2 2#3 3 4 5 6 6#2 6#3 7 8")
 RP = Points(__name__, "replace_page", "RP", "1 1#2 2 2#2 3a 3b 3b#2 3c 3d 3e 3f/put_page")
 BK = Points(__name__, "break_ksm", "BK", "1 3 4/put_page")
 BC = Points(__name__, "break_cow", "BC", "2 3 3#2 5")
@@ -110,7 +115,7 @@ async def try_to_merge_one_page(g: Globals, vma: Vma, page: Page, kpage: Page | 
     if orig_pte is not None:
         if kpage is None:
             await set_page_stable_node_null(page, M1["6"])
-            await mark_page_accessed(page, M1["6#2"])
+            await mark_page_accessed(g, page, M1["6"])
             err = 0
         elif await memcmp_pages(page, kpage, M1["7"]) == 0:
             err = await replace_page(g, vma, page, kpage, orig_pte)
@@ -143,13 +148,14 @@ async def write_protect_page(vma: Vma, page: Page) -> Pte | None:
         return None
     cell, ptl = found
     if (await cell.read(WP["3"])).write:
-        # Not swapped: the slice has no swap cache. Clearing comes first, so that no user store
-        # and no lockless gup can start through the pte once the count is looked at. Reading and
-        # clearing are one step: a user access may set young and dirty until then.
+        swapped = await page.flags.test(WP["4"], PG_SWAPCACHE)
+        # Clearing comes first, so that no user store and no lockless gup can start through the
+        # pte once the count is looked at. Reading and clearing are one step: a user access may
+        # set young and dirty until then.
         pte = await cell.read(WP["5"])
         cell.write_in_step(WP["5"], PTE_NONE)
         mapcount = await page_mapcount(page, WP["6"])
-        if mapcount + 1 != await page.count.read(WP["6#2"]):
+        if mapcount + 1 + swapped != await page.count.read(WP["6#2"]):
             await cell.write(WP["6#3"], pte)
             ptl.unlock(WP["6#3"])
             return None

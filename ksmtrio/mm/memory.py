@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Page faults, follow_page, copy on write, unmapping. Kernel: mm/memory.c, v2.6.33.
 
-Specification FP, HP, AF, CW, RU, SW.1, ZP, EW's caller. Tests: `tests/unit/test_memory.py`.
+Specification FP, HP, AF, CW, SW, ZP. Tests: `tests/unit/test_memory.py`.
 """
 
 from __future__ import annotations
@@ -10,26 +10,43 @@ from typing import Final
 
 from ksmtrio.locking.spinlock import SpinLock
 from ksmtrio.mm.globals import Globals
+from ksmtrio.mm.ksm_swap import ksm_might_need_to_copy
 from ksmtrio.mm.migration_entry import migration_entry_wait
 from ksmtrio.mm.mm_types import (
     PTE_NONE,
+    VM_LOCKED,
     VM_WRITE,
     MmStruct,
     Page,
     Pte,
     Vma,
-    page_mapcount,
 )
 from ksmtrio.mm.page_alloc import alloc_page
-from ksmtrio.mm.page_flags import PG_REFERENCED, PG_UPTODATE
-from ksmtrio.mm.rmap import anon_vma_prepare, page_add_new_anon_rmap, page_remove_rmap
-from ksmtrio.mm.swap import get_page, put_page
+from ksmtrio.mm.page_flags import PG_MLOCKED, PG_UPTODATE
+from ksmtrio.mm.rmap import (
+    anon_vma_prepare,
+    page_add_anon_rmap,
+    page_add_new_anon_rmap,
+    page_remove_rmap,
+)
+from ksmtrio.mm.swap import get_page, lru_add_drain, put_page
+from ksmtrio.mm.swap_state import lookup_swap_cache
+from ksmtrio.mm.swap_state_read import swapin_readahead
+from ksmtrio.mm.swap_types import SwapEntry
+from ksmtrio.mm.swapfile import swap_free, vm_swap_full
+from ksmtrio.mm.swapfile_reuse import (
+    free_swap_and_cache,
+    free_swap_cache,
+    reuse_swap_page,
+    try_to_free_swap,
+)
 from ksmtrio.sched.cell import Cell
 from ksmtrio.sched.points import Points
 from ksmtrio.units import PAGE_SHIFT, PAGES_PER_PTE_TABLE, Vaddr
 
 VM_FAULT_OOM: Final = 0x0001
 VM_FAULT_SIGBUS: Final = 0x0002
+VM_FAULT_MAJOR: Final = 0x0004
 VM_FAULT_WRITE: Final = 0x0008
 ZERO_PFN: Final = -2
 """The zero page's frame number; the zero page has no struct page in the model."""
@@ -49,8 +66,20 @@ CW = Points(
     "1 1.1 1.1#2 1.1#3 1.1#4 1.1#5 1.1#6 1.2 1.3 3 4 4#2 4#3 5 5#2 5#3 6 6#2 9 10 10a 10b 10b/lru "
     "10c 10d 11/put_page 12/put_page",
 )
-RU = Points(__name__, "reuse_swap_page", "RU", "1 2")
-ZP = Points(__name__, "zap_pte_range", "ZP", "lock 1 1#2 2 4 6/put_page")
+SW = Points(
+    __name__,
+    "do_swap_page",
+    "SW",
+    "2 2/find_get_page 2/find_get_page#2 2/find_get_page#3 3 3#2 4 6 7 8 8#2 8#3 8/put_page 9c 9d "
+    "9d#2 10 10/swap_free 11 11#2 12",
+)
+ZP = Points(
+    __name__,
+    "zap_pte_range",
+    "ZP",
+    "lock 1 1#2 2 4 5 5/pagevec_lru_add 5/pagevec_lru_add#2 5/release_pages 6 6/free_swap_cache "
+    "6/free_swap_cache#2 6/free_swap_cache#3 6/free_swap_cache#4 6/put_page",
+)
 
 
 def vm_normal_page(g: Globals, pte: Pte) -> Page | None:
@@ -89,10 +118,8 @@ async def handle_mm_fault(g: Globals, vma: Vma, address: Vaddr, *, write: bool) 
     pte = await cell.read(HP["1"])
     if pte.none:
         return await do_anonymous_page(g, vma, address, cell, write=write)
-    if pte.migration:
-        # SW.1: the entry goes away when the migration ends, one way or the other.
-        await migration_entry_wait(g, mm, address)
-        return 0
+    if not pte.present:
+        return await do_swap_page(g, vma, address, cell, pte, write=write)
     ptl = mm.ptl(address)
     await ptl.lock(HP["4"])
     if await cell.read(HP["5"]) != pte:
@@ -136,15 +163,76 @@ async def do_anonymous_page(
     return 0
 
 
-async def reuse_swap_page(page: Page) -> bool:
-    """RU: may the only mapper write to the page in place? Page locked.
+async def do_swap_page(
+    g: Globals, vma: Vma, address: Vaddr, cell: Cell[Pte], orig: Pte, *, write: bool
+) -> int:
+    """SW: bring a page back from swap, or wait for a migration to end; no lock held on entry.
 
-    Kernel: mm/swapfile.c, reuse_swap_page(), v2.6.33. The reference count is not consulted.
+    Kernel: mm/memory.c, do_swap_page(), v2.6.33; specification SW.1-13. After the page lock the
+    only check is that the pte is still the same.
     """
-    word = await page.mapping.read(RU["1"])
-    if word is not None and word.ksm:
-        return False
-    return await page_mapcount(page, RU["2"]) <= 1
+    mm = vma.vm_mm
+    ptl = mm.ptl(address)
+    if orig.migration:
+        await migration_entry_wait(g, mm, address)
+        return 0
+    entry = orig.pfn
+    page, ret = await lookup_swap_cache(g, entry, SW["2"]), 0
+    if page is None:
+        page, ret = await swapin_readahead(g, entry), VM_FAULT_MAJOR
+    if page is None:
+        await ptl.lock(SW["3"])
+        same = await cell.read(SW["3#2"]) == orig
+        ptl.unlock(SW["3#2"])
+        return VM_FAULT_OOM if same else 0
+    await page.page_lock.lock(SW["4"])
+    used = await ksm_might_need_to_copy(g, page, vma, address)
+    if used is None:
+        return ret | VM_FAULT_OOM
+    page = used
+    await g.rt.point(SW["6"], "mem_cgroup_try_charge_swapin", None)
+    await ptl.lock(SW["7"])
+    nomap = await cell.read(SW["8"]) != orig
+    if not nomap and not await page.flags.test(SW["8#2"], PG_UPTODATE):
+        nomap, ret = True, ret | VM_FAULT_SIGBUS
+    if nomap:
+        ptl.unlock(SW["8"])
+        await page.page_lock.unlock(SW["8#3"])
+        await put_page(g, page, SW["8/put_page"])
+        return ret
+    pte, served = await _map_swapped(g, vma, address, cell, page, entry, write=write)
+    await page.page_lock.unlock(SW["12"])
+    if not served:
+        return ret | await do_wp_page(g, vma, address, cell, ptl, pte)
+    ptl.unlock(SW["12"])
+    return ret
+
+
+async def _map_swapped(
+    g: Globals,
+    vma: Vma,
+    address: Vaddr,
+    cell: Cell[Pte],
+    page: Page,
+    entry: SwapEntry,
+    *,
+    write: bool,
+) -> tuple[Pte, bool]:
+    """SW.9-11: map a locked page where its swap entry was; pte lock held.
+
+    Returns:
+        (new pte, whether the fault is served: a write to a page that others need is not).
+    """
+    reuse = write and await reuse_swap_page(g, page)
+    writable = reuse and bool(vma.vm_flags & VM_WRITE)
+    pte = Pte("present", page.pfn, writable, dirty=reuse, young=True)
+    await cell.write(SW["9c"], pte)
+    await page_add_anon_rmap(page, vma, address, SW["9d"])
+    await swap_free(g, entry, SW["10"])
+    locked = vma.vm_flags & VM_LOCKED
+    if await vm_swap_full(g, SW["11"]) or locked or await page.flags.test(SW["11#2"], PG_MLOCKED):
+        await try_to_free_swap(g, page)
+    return pte, reuse or not write
 
 
 async def do_wp_page(
@@ -182,7 +270,7 @@ async def _wp_anon(
         if changed:
             ptl.unlock(CW["1.1#6"])
             return 0
-    reuse = await reuse_swap_page(page)
+    reuse = await reuse_swap_page(g, page)
     await page.page_lock.unlock(CW["1.2"])
     if not reuse:
         return None
@@ -233,11 +321,6 @@ async def _wp_copy(
     return ret
 
 
-async def mark_page_accessed(page: Page, at: str) -> None:
-    """mark_page_accessed(). Differs: never activates the page (aging comes with reclaim)."""
-    await page.flags.set(at, PG_REFERENCED)
-
-
 async def zap_pte_range(g: Globals, vma: Vma, start: Vaddr, end: Vaddr) -> list[Page]:
     """ZP.1-4: clear the ptes of a range.
 
@@ -270,6 +353,8 @@ async def _zap_pte(g: Globals, cell: Cell[Pte]) -> Page | None:
     if pte.none:
         return None
     if not pte.present:
+        if pte.swap:
+            await free_swap_and_cache(g, pte.pfn)
         await cell.write(ZP["4"], PTE_NONE)
         return None
     await cell.write(ZP["1#2"], PTE_NONE)
@@ -280,6 +365,15 @@ async def _zap_pte(g: Globals, cell: Cell[Pte]) -> Page | None:
 
 
 async def tlb_finish_mmu(g: Globals, batch: list[Page]) -> None:
-    """ZP.5-6: flush the TLB, then drop the references of the unmapped pages."""
+    """ZP.5-6: flush the TLB, then drop the references of the unmapped pages.
+
+    Kernel: free_pages_and_swap_cache(), v2.6.33: drains this CPU's pagevecs first, and takes pages
+    that nothing maps any more out of the swap cache.
+    """
+    if not batch:
+        return
+    await lru_add_drain(g, ZP["5"])
+    for page in batch:
+        await free_swap_cache(g, page, ZP["6"])
     for page in batch:
         await put_page(g, page, ZP["6/put_page"])

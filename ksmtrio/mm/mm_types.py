@@ -14,6 +14,7 @@ from sortedcontainers import SortedDict
 from ksmtrio.locking.bit_lock import BitLock
 from ksmtrio.locking.rwsem import RwSem
 from ksmtrio.locking.spinlock import SpinLock
+from ksmtrio.locking.wait import WaitQueue
 from ksmtrio.mm.page_flags import PAGE_FLAG_NAMES, PG_LOCKED
 from ksmtrio.sched.cell import Cell, Counter, Flags, ReadWatched, SharedObject, Watcher
 from ksmtrio.sched.guard import Guarded
@@ -69,6 +70,7 @@ class Page(SharedObject):
     __slots__ = (
         "_count",
         "_mapcount",
+        "_waitqueue",
         "content",
         "flags",
         "index",
@@ -98,11 +100,19 @@ class Page(SharedObject):
             ReadWatched(self, "content[1]", 0, *told),
         )
         self.page_lock = BitLock(self, "page_lock", self.flags, PG_LOCKED)
+        self._waitqueue: WaitQueue | None = None
 
     @property
     def name(self) -> str:
         """As in ``page(pfn=3)``."""
         return f"page(pfn={self.pfn})"
+
+    @property
+    def page_waitqueue(self) -> WaitQueue:
+        """page_waitqueue(): where waiters for PG_writeback sleep; made when first needed."""
+        if self._waitqueue is None:
+            self._waitqueue = WaitQueue(self, "wait")
+        return self._waitqueue
 
     @property
     def count(self) -> Counter:

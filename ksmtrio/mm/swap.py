@@ -12,7 +12,7 @@ from ksmtrio.mm.globals import Globals
 from ksmtrio.mm.mm_types import Page
 from ksmtrio.mm.mmzone import LRU_ACTIVE_ANON, LRU_LISTS, LRU_UNEVICTABLE, PAGEVEC_SIZE, PerCpu
 from ksmtrio.mm.page_alloc import free_page
-from ksmtrio.mm.page_flags import PG_ACTIVE, PG_LRU, PG_UNEVICTABLE
+from ksmtrio.mm.page_flags import PG_ACTIVE, PG_LRU, PG_REFERENCED, PG_UNEVICTABLE
 
 
 async def get_page(page: Page, at: str) -> None:
@@ -62,6 +62,34 @@ async def _pagevec_lru_add(g: Globals, cpu: PerCpu, lru: str, at: str) -> None:
         zone.lru_lock.unlock(at)
     for page in pages:
         await put_page(g, page, f"{at}/release_pages")
+
+
+async def activate_page(g: Globals, page: Page, at: str) -> None:
+    """activate_page(): move a listed page to the active list."""
+    zone = g.zone_of(page)
+    await zone.lru_lock.lock(f"{at}/activate_page")
+    flags = page.flags.read_in_step(at)
+    if flags & PG_LRU and not flags & (PG_ACTIVE | PG_UNEVICTABLE):
+        for pages in zone.lru_list.values():
+            if page in pages:
+                pages.remove(page)
+        page.flags.change_in_step(at, set_=PG_ACTIVE)
+        zone.lru_list[LRU_ACTIVE_ANON].append(page)
+    zone.lru_lock.unlock(at)
+
+
+async def mark_page_accessed(g: Globals, page: Page, at: str) -> None:
+    """mark_page_accessed(): the first time sets PG_referenced, the second activates the page.
+
+    Points: ``/mark_page_accessed`` (flags), ``#2`` (PG_referenced), ``/activate_page``.
+    """
+    mine = f"{at}/mark_page_accessed"
+    flags = await page.flags.read(mine)
+    if not flags & PG_REFERENCED:
+        await page.flags.set(f"{mine}#2", PG_REFERENCED)
+    elif flags & PG_LRU and not flags & (PG_ACTIVE | PG_UNEVICTABLE):
+        await activate_page(g, page, at)
+        await page.flags.clear(f"{mine}#2", PG_REFERENCED)
 
 
 async def lru_add_drain(g: Globals, at: str, cpu: PerCpu | None = None) -> None:

@@ -15,6 +15,7 @@ import attrs
 from ksmtrio.locking.spinlock import SpinLock
 from ksmtrio.locking.wait import WaitQueue
 from ksmtrio.mm.mm_types import MmStruct, Page, Token, Watchers
+from ksmtrio.sched.actor_state import ActorState
 from ksmtrio.sched.cell import Cell, SharedObject
 from ksmtrio.sched.guard import Guarded
 from ksmtrio.sched.runtime import Runtime
@@ -31,7 +32,7 @@ SwapEntry = int
 
 @attrs.frozen(eq=False)
 class Bio:
-    """struct bio: one page on its way to a slot (`write`) or from it; the page's count is held."""
+    """struct bio: a page on its way to a slot (`write`) or from it; the swap cache holds it."""
 
     page: Page
     entry: SwapEntry
@@ -49,6 +50,7 @@ class SwapInfo(SharedObject):
         disk: what the device holds, two cells a slot, half a page each.
         mmlist: address spaces that may have swap entries, for swapoff.
         bios: the device's queue; served by the actor kind ``writeback``.
+        device: stands for the device where it holds page locks: pages being read in.
     """
 
     __slots__ = (
@@ -57,6 +59,7 @@ class SwapInfo(SharedObject):
         "_writeok",
         "bio_wait",
         "bios",
+        "device",
         "disk",
         "mmlist_lock",
         "nr_swap_pages",
@@ -87,6 +90,7 @@ class SwapInfo(SharedObject):
         ]
         self.bios: deque[Bio] = deque()
         self.bio_wait = WaitQueue(self, "bio_wait")
+        self.device = ActorState(-1, "swap device", 0)
 
     @property
     def name(self) -> str:

@@ -80,20 +80,25 @@ async def swapcache_free(g: Globals, entry: SwapEntry, at: str) -> int:
 
 
 async def _swap_entry_free(g: Globals, entry: SwapEntry, usage: int, at: str) -> int:
-    """swap_entry_free(): drop a hold; a slot that nothing holds any more is free."""
+    """Drop a hold under swap_lock; a slot that nothing holds any more is free."""
+    await g.swap.swap_lock.lock(at)
+    byte = swap_entry_free_locked(g, entry, usage, at)
+    g.swap.swap_lock.unlock(at)
+    return byte
+
+
+def swap_entry_free_locked(g: Globals, entry: SwapEntry, usage: int, at: str) -> int:
+    """swap_entry_free() proper; swap_lock held. Returns the slot's byte afterwards."""
     swap = g.swap
-    await swap.swap_lock.lock(at)
     byte = swap.swap_map[entry]
     held = byte & SWAP_HAS_CACHE if usage == SWAP_HAS_CACHE else byte & ~SWAP_HAS_CACHE
     if not held or byte == SWAP_MAP_BAD:
-        swap.swap_lock.unlock(at)
         raise KernelBug(at, f"swap_free: unused slot {entry}, byte {byte:#x}")
     byte -= usage
     swap.swap_map[entry] = byte
     if not byte:
         left = swap.nr_swap_pages.read_in_step(at) + 1
         swap.nr_swap_pages.write_in_step(at, left)
-    swap.swap_lock.unlock(at)
     return byte
 
 

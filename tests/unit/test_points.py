@@ -110,7 +110,8 @@ def test_every_declared_label_is_used() -> None:
 
     def is_used(step: str, taken: set[str | None]) -> bool:
         by_a_helper = any(
-            step.endswith(suffix) and step.removesuffix(suffix) in taken for suffix in suffixes
+            step.endswith(suffix) and is_used(step.removesuffix(suffix), taken)
+            for suffix in suffixes
         )
         return step in taken or None in taken or by_a_helper
 

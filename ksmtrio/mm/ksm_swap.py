@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What swap-in asks KSM: may this page from the swap cache be mapped here.
+
+Kernel: mm/ksm.c, v2.6.33; specification NC. Apart from ksm.py because memory.py needs it and is
+needed there. Tests: `tests/unit/test_ksm_swap.py`.
+"""
+
+from __future__ import annotations
+
+from ksmtrio.mm.globals import Globals
+from ksmtrio.mm.mm_types import VM_LOCKED, Page, Vma, page_anon_vma
+from ksmtrio.mm.mmzone import LRU_ACTIVE_ANON
+from ksmtrio.mm.page_alloc import alloc_page
+from ksmtrio.mm.page_flags import PG_DIRTY, PG_MLOCKED, PG_SWAPBACKED, PG_UPTODATE
+from ksmtrio.mm.swap import add_page_to_unevictable_list, lru_cache_add_lru, put_page
+from ksmtrio.sched.points import Points
+from ksmtrio.units import Vaddr
+
+NC = Points(
+    __name__,
+    "ksm_might_need_to_copy",
+    "NC",
+    "anon_vma anon_vma#2 index 1 2 2#2 2#3 2/put_page 3 3#2 4 4#2 4/pagevec_lru_add "
+    "4/pagevec_lru_add#2 4/release_pages 5",
+)
+
+
+async def ksm_might_need_to_copy(g: Globals, page: Page, vma: Vma, address: Vaddr) -> Page | None:
+    """NC: the page to map at an address whose swap entry led to `page`.
+
+    Kernel: mm/ksm.c, ksm_might_need_to_copy() and ksm_does_need_to_copy(), v2.6.33; specification
+    NC.1-5. Context: page locked and referenced, mmap_sem held; sleeps. A page without anon_vma is
+    fresh from swap, or still a KSM page: it serves as it is. A page of another anon_vma or offset
+    once backed a KSM page: it is copied.
+
+    Returns:
+        `page`; or a copy, locked, with the lock and the reference on `page` given up; or None when
+        memory is short, `page` given up as well.
+    """
+    anon_vma = await page_anon_vma(page, NC["anon_vma"])
+    if anon_vma is None:
+        return page
+    index = await page.index.read(NC["index"])
+    same = anon_vma is await vma.anon_vma.read(NC["anon_vma#2"])
+    if same and index == vma.linear_page_index(address):
+        return page
+    await page.page_lock.unlock(NC["1"])
+    new = await alloc_page(g, NC["2"])
+    if new is not None:
+        for half, label in ((0, NC["3"]), (1, NC["3#2"])):
+            new.content[half].write_in_step(label, await page.content[half].read(label))
+        new.page_lock.set_page_locked(NC["4"])
+        new.flags.change_in_step(NC["4"], set_=PG_DIRTY | PG_UPTODATE | PG_SWAPBACKED)
+        if vma.vm_flags & VM_LOCKED:
+            new.flags.change_in_step(NC["4"], set_=PG_MLOCKED)
+            await add_page_to_unevictable_list(g, new, NC["4"])
+        else:
+            await lru_cache_add_lru(g, new, LRU_ACTIVE_ANON, NC["4"])
+    await put_page(g, page, NC["5"] if new is not None else NC["2/put_page"])
+    return new
