@@ -6,6 +6,7 @@ Tests: `tests/unit/test_machine.py`.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ksmtrio.actor_api import Actor, load_actor_kind
@@ -19,6 +20,7 @@ from ksmtrio.mm.ksm_types import RmapItem
 from ksmtrio.mm.mm_types import MmStruct, Page, Watchers
 from ksmtrio.mm.page_flags import flag_names
 from ksmtrio.mm.swap import lru_add_drain_all
+from ksmtrio.mm.vmscan_reclaim import try_to_free_pages
 from ksmtrio.scenario.schema import Scenario
 from ksmtrio.sched.actor_state import ActorState
 from ksmtrio.sched.host_trio import TrioHost
@@ -204,6 +206,7 @@ def build_machine(
         offline_timeout_jiffies=scenario.machine.offline_timeout_jiffies,
         swap_slots=scenario.machine.swap_slots,
     )
+    g.direct_reclaim = partial(try_to_free_pages, g)
     if scenario.machine.hibernation:
         g.pm_mutex = Mutex(g, "pm_mutex")
     ksm_init(g)

@@ -6,6 +6,7 @@ Wired by `machine.py`; decides nothing itself. Tests: through every other module
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from ksmtrio.kconfig import Kernel
@@ -39,6 +40,13 @@ class UserAccessWatcher(Protocol):
         """An mremap moved a pte that was not empty; told in the step that fills the new one."""
 
 
+DirectReclaim = Callable[[list[Zone]], Awaitable[int]]
+
+
+async def _nothing_to_reclaim(_: list[Zone]) -> int:
+    return 0
+
+
 class Globals(SharedObject):
     """Everything that is a global variable in the kernel.
 
@@ -51,6 +59,8 @@ class Globals(SharedObject):
         offline_timeout_jiffies: how long offline_pages tries.
         swap: the swap area; without slots nothing can be swapped out.
         swapper_space: the swap cache.
+        direct_reclaim: what an allocation does that finds no page: free some of these zones, return
+            how many. Wired by the machine, since reclaim stands above the allocator.
         user_access: watchers of user loads and stores.
     """
 
@@ -80,6 +90,7 @@ class Globals(SharedObject):
         self.pm_mutex: Mutex | None = None
         self.processes: list[MmStruct] = []
         self.anon_vmas: list[AnonVma] = []
+        self.direct_reclaim: DirectReclaim = _nothing_to_reclaim
         self.user_access: list[UserAccessWatcher] = []
 
     @property

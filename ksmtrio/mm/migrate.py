@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from ksmtrio.errors import KernelBug
 from ksmtrio.locking.rcu import rcu_read_lock, rcu_read_unlock
+from ksmtrio.mm.filemap import wait_on_page_writeback
 from ksmtrio.mm.globals import Globals
 from ksmtrio.mm.ksm_rmap import ksm_migrate_page, rmap_walk, try_to_unmap
 from ksmtrio.mm.migration_entry import migration_entry_to_page
@@ -22,8 +23,10 @@ from ksmtrio.mm.page_flags import (
     PG_MLOCKED,
     PG_REFERENCED,
     PG_SWAPBACKED,
+    PG_SWAPCACHE,
     PG_UNEVICTABLE,
     PG_UPTODATE,
+    PG_WRITEBACK,
 )
 from ksmtrio.mm.rmap import (
     SWAP_AGAIN,
@@ -43,10 +46,12 @@ MP = Points(
     "MP",
     "1 1/pagevec_lru_add 1/pagevec_lru_add#2 1/release_pages",
 )
-UM = Points(__name__, "unmap_and_move", "UM", "2 3 4 6 7 9 10 13 17")
+UM = Points(
+    __name__, "unmap_and_move", "UM", "2 3 4 6 7 8 8#2 8#2/wait_on_page_writeback 9 10 13 17"
+)
 MN = Points(__name__, "move_to_new_page", "MN", "1 2 3 3#2 4 6 7")
-MM = Points(__name__, "migrate_page_move_mapping", "MM", "2")
-MC = Points(__name__, "migrate_page_copy", "MC", "1 1#2 2 2#2 3 4 7")
+MM = Points(__name__, "migrate_page_move_mapping", "MM", "1 2 4 4a 4a#2 5 6 6#2 6#3 7 8 9")
+MC = Points(__name__, "migrate_page_copy", "MC", "1 1#2 2 2#2 3 4 6 6#2 7")
 RM = Points(__name__, "remove_migration_pte", "RM", "1 2 3 3#2 4a 4c 4d 4d#2")
 MPG = Points(__name__, "migrate_pages", "MPg", "2")
 
@@ -170,7 +175,11 @@ async def _move_if_locked(
     else:
         g.rt.might_sleep(UM["7"])
         await g.rt.point(UM["7"], "mem_cgroup_prepare_migration", None)
-        rc = await _unmap_then_move(g, new, page)
+        if not await page.flags.test(UM["8"], PG_WRITEBACK):
+            rc = await _unmap_then_move(g, new, page)
+        elif force:
+            await wait_on_page_writeback(page, UM["8#2"])
+            rc = await _unmap_then_move(g, new, page)
     await page.page_lock.unlock(UM["17"])
     return rc
 
@@ -206,7 +215,7 @@ async def move_to_new_page(g: Globals, new: Page, page: Page) -> int:
     await new.mapping.write(MN["3#2"], word)
     if await page.flags.test(MN["4"], PG_SWAPBACKED):
         new.flags.change_in_step(MN["4"], set_=PG_SWAPBACKED)
-    rc = await migrate_page_move_mapping(page)
+    rc = await migrate_page_move_mapping(g, new, page)
     if rc == 0:
         await migrate_page_copy(g, new, page)
         await remove_migration_ptes(g, page, new)
@@ -216,13 +225,34 @@ async def move_to_new_page(g: Globals, new: Page, page: Page) -> int:
     return rc
 
 
-async def migrate_page_move_mapping(page: Page) -> int:
-    """MM: may the page be switched? Outside the swap cache this is one look at the count.
+async def migrate_page_move_mapping(g: Globals, new: Page, page: Page) -> int:
+    """MM: may the page be switched? In the swap cache: freeze its count and switch the slot.
 
-    Kernel: mm/migrate.c, migrate_page_move_mapping(), v2.6.33; specification MM.1-3. Nothing keeps
-    a lockless observer (get_ksm_page) from taking a reference right after.
+    Kernel: mm/migrate.c, migrate_page_move_mapping(), v2.6.33; specification MM.1-9. Outside the
+    swap cache this is one look at the count: nothing keeps a lockless observer (get_ksm_page) from
+    taking a reference right after. Inside, such an observer sees a count of 0 for a while.
+
+    Returns:
+        0 or -EAGAIN.
     """
-    return 0 if await page.count.read(MM["2"]) == 1 else -EAGAIN
+    if not await page.flags.test(MM["1"], PG_SWAPCACHE):
+        return 0 if await page.count.read(MM["2"]) == 1 else -EAGAIN
+    space = g.swapper_space
+    entry = page.private.read_in_step(MM["1"])
+    slot = space.slot(entry)
+    await space.tree_lock.lock(MM["4"])
+    ours = await page.count.read(MM["4a"]) == 2 and await slot.read(MM["4a#2"]) is page
+    if not ours or not await page.count.cmpxchg(MM["5"], 2, 0):
+        space.tree_lock.unlock(MM["5"])
+        return -EAGAIN
+    await get_page(new, MM["6"])
+    await new.flags.set(MM["6#2"], PG_SWAPCACHE)
+    await new.private.write(MM["6#3"], entry)
+    await slot.write(MM["7"], new)
+    await page.count.write(MM["8"], 2)
+    await page.count.dec(MM["9"])
+    space.tree_lock.unlock(MM["9"])
+    return 0
 
 
 async def migrate_page_copy(g: Globals, new: Page, page: Page) -> None:
@@ -242,6 +272,8 @@ async def migrate_page_copy(g: Globals, new: Page, page: Page) -> None:
     if await page.flags.test_and_clear(MC["4"], PG_MLOCKED):
         new.flags.change_in_step(MC["4"], set_=PG_MLOCKED)
     await ksm_migrate_page(g, new, page)
+    await page.flags.clear(MC["6"], PG_SWAPCACHE)
+    await page.private.write(MC["6#2"], 0)
     await page.mapping.write(MC["7"], None)
 
 

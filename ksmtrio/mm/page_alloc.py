@@ -3,7 +3,8 @@
 
 Kernel: mm/page_alloc.c, v2.6.33; specification PF, and objects 1.1-1.2.
 
-Differs: no watermarks and no reclaim; an empty per-CPU list is refilled one page at a time.
+Differs: no watermarks, so that reclaim begins when nothing is left; an empty per-CPU list is
+refilled one page at a time.
 Tests: `tests/unit/test_page_alloc.py`.
 """
 
@@ -63,6 +64,16 @@ async def alloc_page(
     if rt.fault("enomem", at):
         return None
     zones = zonelist(g, 0) if nids is None else [g.zones[nid] for nid in nids]
+    page = await _get_page_from_freelist(g, zones, at, zero=zero)
+    if page is None and await g.direct_reclaim(zones):
+        page = await _get_page_from_freelist(g, zones, at, zero=zero)
+    return page
+
+
+async def _get_page_from_freelist(
+    g: Globals, zones: list[Zone], at: str, *, zero: bool
+) -> Page | None:
+    """get_page_from_freelist(): the first zone that has a page."""
     for zone in zones:
         page = await _rmqueue(g, zone, at)
         if page is not None:
@@ -129,6 +140,14 @@ async def free_page(g: Globals, page: Page) -> None:
                 pages.remove(page)
         page.flags.change_in_step(PF["2#2"], clear=PG_LRU | PG_ACTIVE | PG_UNEVICTABLE)
         zone.lru_lock.unlock(PF["2#2"])
+    await free_hot_cold_page(g, page)
+
+
+async def free_hot_cold_page(g: Globals, page: Page) -> None:
+    """PF.3-6: free a page that is on no LRU list, its count 0.
+
+    Kernel: mm/page_alloc.c, free_hot_cold_page(), v2.6.33.
+    """
     await page.flags.test_and_clear(PF["3"], PG_MLOCKED)
     if await page_anon(page, PF["4"]):
         await page.mapping.write(PF["4#2"], None)

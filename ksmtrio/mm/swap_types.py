@@ -46,7 +46,7 @@ class SwapInfo(SharedObject):
         swap_map: one byte a slot.
         writeok: slots may be handed out; cleared by swapoff.
         nr_swap_pages: free slots; looked at without the lock by vm_swap_full().
-        total: slots in all.
+        total: slots in all; total_swap_pages: the same, 0 once swapoff took the area away.
         disk: what the device holds, two cells a slot, half a page each.
         mmlist: address spaces that may have swap entries, for swapoff.
         bios: the device's queue; served by the actor kind ``writeback``.
@@ -65,6 +65,7 @@ class SwapInfo(SharedObject):
         "nr_swap_pages",
         "swap_lock",
         "total",
+        "total_swap_pages",
     )
 
     swap_map: Guarded[list[int]] = Guarded(
@@ -83,6 +84,7 @@ class SwapInfo(SharedObject):
         self._writeok = slots > 0
         self._mmlist: tuple[MmStruct, ...] = ()
         self.nr_swap_pages: Cell[int] = Cell(self, "nr_swap_pages", slots)
+        self.total_swap_pages: Cell[int] = Cell(self, "total_swap_pages", slots)
         self.total = slots
         self.disk: list[tuple[Cell[Token], Cell[Token]]] = [
             (Cell(self, f"disk[{slot}][0]", 0), Cell(self, f"disk[{slot}][1]", 0))

@@ -126,6 +126,18 @@ async def mmlist_add(g: Globals, mm: MmStruct, at: str) -> None:
     swap.mmlist_lock.unlock(at)
 
 
+async def mmlist_remove(g: Globals, mm: MmStruct, at: str) -> None:
+    """Take an mm off swapoff's list, if it is there. Points as `mmlist_add`."""
+    if not await mm.on_mmlist.read(f"{at}/mmlist"):
+        return
+    swap = g.swap
+    await swap.mmlist_lock.lock(f"{at}/mmlist#2")
+    mm.on_mmlist.write_in_step(at, value=False)
+    swap.mmlist = tuple(other for other in swap.mmlist if other is not mm)
+    swap.mmlist_lock.unlock(at)
+
+
 async def vm_swap_full(g: Globals, at: str) -> bool:
-    """vm_swap_full(): more than half of the slots are in use; a racy look."""
-    return await g.swap.nr_swap_pages.read(at) * 2 < g.swap.total
+    """vm_swap_full(): more than half of the slots are in use; a racy look at two counters."""
+    swap = g.swap
+    return await swap.nr_swap_pages.read(at) * 2 < swap.total_swap_pages.read_in_step(at)

@@ -134,7 +134,7 @@ class FramesOracle(NoticeOracle):
         for mm in self.g.processes:
             for vpn, cell in mm.ptes.items():
                 pte = cell.value
-                if not pte.none and not pte.special and start <= pte.pfn < end:
+                if (pte.present or pte.migration) and not pte.special and start <= pte.pfn < end:
                     where = f"{mm.name} at {vpn << PAGE_SHIFT:#x}"
                     yield self.g.pages[pte.pfn], (f"is in a {pte.kind} pte of {where}", cell)
 

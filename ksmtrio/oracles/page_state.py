@@ -39,12 +39,14 @@ class Recount:
         pagevecs: pagevec entries, a reference each.
         lru: entries on LRU lists, which hold no reference.
         free: entries on free lists, buddy and per-CPU.
+        swap_cache: slots of the swap cache that hold it, a reference each.
     """
 
     ptes: defaultdict[Pfn, int] = attrs.field(factory=lambda: defaultdict(int))
     pagevecs: defaultdict[Pfn, int] = attrs.field(factory=lambda: defaultdict(int))
     lru: defaultdict[Pfn, int] = attrs.field(factory=lambda: defaultdict(int))
     free: defaultdict[Pfn, int] = attrs.field(factory=lambda: defaultdict(int))
+    swap_cache: defaultdict[Pfn, int] = attrs.field(factory=lambda: defaultdict(int))
 
     @classmethod
     def of(cls, g: Globals) -> Recount:
@@ -54,6 +56,9 @@ class Recount:
             for cell in mm.ptes.values():
                 if cell.value.present and not cell.value.special:
                     self.ptes[cell.value.pfn] += 1
+        for slot in g.swapper_space.slots.values():
+            if slot.value is not None:
+                self.swap_cache[slot.value.pfn] += 1
         for zone in g.zones.values():
             for lru in zone._lru_list.values():
                 for page in lru:
@@ -264,7 +269,7 @@ class PageStateOracle(NoticeOracle):
         pfn = page.pfn
         ptes = recount.ptes[pfn]
         count = page.count.value
-        expected = ptes + recount.pagevecs[pfn]
+        expected = ptes + recount.pagevecs[pfn] + recount.swap_cache[pfn]
         if count not in (expected, expected + self._held.get(pfn, 0)):
             self._say(
                 "refcount-leak" if count > expected else "refcount-mismatch",

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""swapoff(2): bring everything back from swap.
+
+Kernel: mm/swapfile.c, v2.6.33; specification UU. Tests: `tests/unit/test_swapfile_off.py`.
+"""
+
+from __future__ import annotations
+
+from errno import EINTR, EINVAL, ENOMEM
+
+from ksmtrio.mm.filemap import wait_on_page_writeback
+from ksmtrio.mm.fork import mmput
+from ksmtrio.mm.globals import Globals
+from ksmtrio.mm.mm_types import MmStruct, Page, Pte, Vma, page_anon_vma
+from ksmtrio.mm.page_flags import PG_DIRTY, PG_SWAPCACHE
+from ksmtrio.mm.page_io import swap_writepage
+from ksmtrio.mm.rmap import page_add_anon_rmap
+from ksmtrio.mm.swap import activate_page, get_page, put_page
+from ksmtrio.mm.swap_state import delete_from_swap_cache
+from ksmtrio.mm.swap_state_read import read_swap_cache_async
+from ksmtrio.mm.swap_types import SwapEntry
+from ksmtrio.mm.swapfile import page_swapcount, swap_free
+from ksmtrio.sched.cell import adjust
+from ksmtrio.sched.points import Points
+from ksmtrio.units import PAGE_SHIFT, PAGE_SIZE, Vaddr
+
+OFF = Points(__name__, "sys_swapoff", "UU", "1 1#2 1#3 9 9#2 9#3")
+UU = Points(
+    __name__,
+    "try_to_unuse",
+    "UU",
+    "2 2#2 3 3#2 3/page_swapcount 4 4#2 4#2/wait_on_page_writeback 4#3 4#4 "
+    "4#4/wait_on_page_writeback 5 5/page_swapcount 5#2 5#3 7 7/page_swapcount 7#2 7#3 7#4 "
+    "7#4/wait_on_page_writeback 8 8#2 8#3 8#4 8/put_page 8#5",
+)
+UNUSE = Points(
+    __name__,
+    "unuse_mm",
+    "UU",
+    "1 1/activate_page 1#2 1#3 1#4 2 2#2 2#3 3 3#2 3#3 4 4#2 4#3 4/swap_free 4/activate_page 5",
+)
+
+
+async def sys_swapoff(g: Globals) -> int:
+    """UU: stop handing out slots, then unuse them all; on failure hand them out again.
+
+    Kernel: sys_swapoff(), v2.6.33. Steps of the whole: 1 no new slots; 2 the next used slot, a
+    signal ends the search; 3 its page, from the cache or read in; 4 wait unlocked and written, lock
+    it; 5 every mm on the list (unuse_mm); 7 ptes left: write the page out if it is dirty; 8 out of
+    the swap cache, dirty, unlock; 9 hand slots out again after an error.
+
+    Returns:
+        0, -EINVAL when there is no swap, -EINTR, -ENOMEM.
+    """
+    swap = g.swap
+    await swap.swap_lock.lock(OFF["1"])
+    if not swap.writeok:
+        swap.swap_lock.unlock(OFF["1"])
+        return -EINVAL
+    swap.writeok = False
+    await adjust(swap.nr_swap_pages, OFF["1#2"], -swap.total)
+    await adjust(swap.total_swap_pages, OFF["1#3"], -swap.total)
+    swap.swap_lock.unlock(OFF["1#2"])
+    err = await _try_to_unuse(g)
+    if err:
+        await swap.swap_lock.lock(OFF["9"])
+        swap.writeok = True
+        await adjust(swap.nr_swap_pages, OFF["9#2"], +swap.total)
+        await adjust(swap.total_swap_pages, OFF["9#3"], +swap.total)
+        swap.swap_lock.unlock(OFF["9#2"])
+    return err
+
+
+async def _find_next_to_unuse(g: Globals, prev: SwapEntry) -> SwapEntry:
+    """find_next_to_unuse(): the next used slot after `prev`, round and round; 0 when none is left.
+
+    Kernel: a racy scan of the map; here under swap_lock, which nobody can tell apart.
+    """
+    swap = g.swap
+    await swap.swap_lock.lock(UU["2"])
+    order = [*range(prev + 1, swap.total + 1), *range(1, prev + 1)]
+    found = next((entry for entry in order if swap.swap_map[entry]), 0)
+    swap.swap_lock.unlock(UU["2"])
+    return found
+
+
+async def _try_to_unuse(g: Globals) -> int:
+    """try_to_unuse(): slot by slot until none is used."""
+    entry = 0
+    while True:
+        entry = await _find_next_to_unuse(g, entry)
+        if not entry:
+            return 0
+        if g.rt.fault("signal", UU["2#2"]):
+            return -EINTR
+        page = await read_swap_cache_async(g, entry)
+        if page is None:
+            # Freed meanwhile, or no memory to read it into.
+            if await page_swapcount(g, entry, UU["3"]):
+                return -ENOMEM
+            await g.rt.cond_resched(UU["3#2"])
+            continue
+        await _unuse_page(g, page, entry)
+        await g.rt.cond_resched(UU["8#5"])
+
+
+async def _unuse_page(g: Globals, page: Page, entry: SwapEntry) -> None:
+    """UU.4-8: replace every pte that holds the slot, then free the slot."""
+    await page.page_lock.wait_unlocked(UU["4"])
+    await wait_on_page_writeback(page, UU["4#2"])
+    await page.page_lock.lock(UU["4#3"])
+    await wait_on_page_writeback(page, UU["4#4"])
+    await _unuse_mms(g, page, entry)
+    if await page_swapcount(g, entry, UU["7"]):
+        # Former KSM sharers with other anon_vmas: they will read the slot into another page.
+        flags = await page.flags.read(UU["7#2"])
+        if flags & PG_DIRTY and flags & PG_SWAPCACHE:
+            await swap_writepage(g, page)
+            await page.page_lock.lock(UU["7#3"])
+            await wait_on_page_writeback(page, UU["7#4"])
+    cached = await page.flags.test(UU["8"], PG_SWAPCACHE)
+    if cached and await page.private.read(UU["8#2"]) == entry:
+        await delete_from_swap_cache(g, page)
+    await page.flags.set(UU["8#3"], PG_DIRTY)
+    await page.page_lock.unlock(UU["8#4"])
+    await put_page(g, page, UU["8/put_page"])
+
+
+async def _unuse_mms(g: Globals, page: Page, entry: SwapEntry) -> None:
+    """UU.5: search every mm on the list while ptes hold the slot; each is pinned meanwhile."""
+    swap = g.swap
+    seen: list[MmStruct] = []
+    while await page_swapcount(g, entry, UU["5"]):
+        await swap.mmlist_lock.lock(UU["5#2"])
+        found: MmStruct | None = None
+        for mm in swap.mmlist:
+            if mm not in seen and await mm.mm_users.inc_not_zero(UU["5#3"]):
+                found = mm
+                break
+        swap.mmlist_lock.unlock(UU["5#3"])
+        if found is None:
+            return
+        seen.append(found)
+        await unuse_mm(g, found, entry, page)
+        await mmput(g, found)
+
+
+async def unuse_mm(g: Globals, mm: MmStruct, entry: SwapEntry, page: Page) -> None:
+    """unuse_mm(): replace one pte of an mm that holds the slot; page locked.
+
+    Kernel: mm/swapfile.c, v2.6.33. Steps: 1 mmap_sem, which may only be tried while the page is
+    locked; when that fails the page lock is dropped; 2 each vma with an anon_vma; 3 a page of known
+    anon_vma has one address there, a KSM page or a fresh one may be anywhere; 4 the pte; 5 done
+    after the first. A KSM page may have more: those will read the slot into another page.
+    Differs: memory control groups cannot refuse the charge, so it cannot fail.
+    """
+    if not await mm.mmap_sem.down_read_trylock(UNUSE["1"]):
+        await activate_page(g, page, UNUSE["1"])
+        await page.page_lock.unlock(UNUSE["1#2"])
+        await mm.mmap_sem.down_read(UNUSE["1#3"])
+        await page.page_lock.lock(UNUSE["1#4"])
+    done = False
+    for vma in mm.vmas:
+        if await vma.anon_vma.read(UNUSE["2"]) is None:
+            continue
+        for address in await _addresses_in(page, vma):
+            done = await _unuse_pte(g, vma, address, entry, page)
+            if done:
+                break
+        if done:
+            break
+    await mm.mmap_sem.up_read(UNUSE["5"])
+
+
+async def _addresses_in(page: Page, vma: Vma) -> range:
+    """Return where in a vma the page may have been: its one address, or anywhere."""
+    anon_vma = await page_anon_vma(page, UNUSE["2#2"])
+    if anon_vma is None:
+        return range(vma.vm_start, vma.vm_end, PAGE_SIZE)
+    if await vma.anon_vma.read(UNUSE["2#3"]) is not anon_vma:
+        return range(0)
+    address = vma.address_of_index(page.index.read_in_step(UNUSE["2#3"]))
+    return range(0) if address is None else range(address, address + PAGE_SIZE, PAGE_SIZE)
+
+
+async def _unuse_pte(g: Globals, vma: Vma, address: Vaddr, entry: SwapEntry, page: Page) -> bool:
+    """unuse_pte(): map the page where the entry is. Returns whether it was there."""
+    mm = vma.vm_mm
+    if address >> PAGE_SHIFT not in mm.ptes:
+        return False
+    cell, ptl = mm.pte(address), mm.ptl(address)
+    held = Pte("swap", entry)
+    if await cell.read(UNUSE["3"]) != held:
+        return False
+    await ptl.lock(UNUSE["3#2"])
+    if await cell.read(UNUSE["3#3"]) != held:
+        ptl.unlock(UNUSE["3#3"])
+        return False
+    await get_page(page, UNUSE["4"])
+    await cell.write(UNUSE["4#3"], Pte("present", page.pfn))
+    await page_add_anon_rmap(page, vma, address, UNUSE["4"])
+    await swap_free(g, entry, UNUSE["4"])
+    await activate_page(g, page, UNUSE["4"])
+    ptl.unlock(UNUSE["4"])
+    return True
