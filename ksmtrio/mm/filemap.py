@@ -13,11 +13,15 @@ from ksmtrio.mm.page_flags import PG_WRITEBACK
 
 
 async def wait_on_page_writeback(page: Page, at: str) -> None:
-    """wait_on_page_writeback(): sleep until the page is on disk. Point: the caller's label."""
+    """wait_on_page_writeback(): sleep until the page is on disk.
+
+    Points: ``/wait_on_page_writeback`` (look), ``#2`` (sleep).
+    """
+    at = f"{at}/wait_on_page_writeback"
     if not await page.flags.test(at, PG_WRITEBACK):
         return
     await page.page_waitqueue.wait_event(
-        f"{at}/wait_on_page_writeback", lambda: not page.flags.has(PG_WRITEBACK), idle=False
+        f"{at}#2", lambda: not page.flags.has(PG_WRITEBACK), idle=False
     )
 
 

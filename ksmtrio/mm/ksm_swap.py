@@ -20,7 +20,7 @@ NC = Points(
     __name__,
     "ksm_might_need_to_copy",
     "NC",
-    "anon_vma anon_vma#2 index 1 2 2#2 2#3 2/put_page 3 3#2 4 4#2 4/pagevec_lru_add "
+    "case case#2 case#3 1 2 2#2 2#3 2/put_page 3 3#2 4 4#2 4/pagevec_lru_add "
     "4/pagevec_lru_add#2 4/release_pages 5",
 )
 
@@ -37,11 +37,11 @@ async def ksm_might_need_to_copy(g: Globals, page: Page, vma: Vma, address: Vadd
         `page`; or a copy, locked, with the lock and the reference on `page` given up; or None when
         memory is short, `page` given up as well.
     """
-    anon_vma = await page_anon_vma(page, NC["anon_vma"])
+    anon_vma = await page_anon_vma(page, NC["case"])
     if anon_vma is None:
         return page
-    index = await page.index.read(NC["index"])
-    same = anon_vma is await vma.anon_vma.read(NC["anon_vma#2"])
+    index = await page.index.read(NC["case#2"])
+    same = anon_vma is await vma.anon_vma.read(NC["case#3"])
     if same and index == vma.linear_page_index(address):
         return page
     await page.page_lock.unlock(NC["1"])

@@ -47,7 +47,10 @@ MP = Points(
     "1 1/pagevec_lru_add 1/pagevec_lru_add#2 1/release_pages",
 )
 UM = Points(
-    __name__, "unmap_and_move", "UM", "2 3 4 6 7 8 8#2 8#2/wait_on_page_writeback 9 10 13 17"
+    __name__,
+    "unmap_and_move",
+    "UM",
+    "2 3 4 6 7 8 8/wait_on_page_writeback 8/wait_on_page_writeback#2 9 10 13 17",
 )
 MN = Points(__name__, "move_to_new_page", "MN", "1 2 3 3#2 4 6 7")
 MM = Points(__name__, "migrate_page_move_mapping", "MM", "1 2 4 4a 4a#2 5 6 6#2 6#3 7 8 9")
@@ -178,7 +181,7 @@ async def _move_if_locked(
         if not await page.flags.test(UM["8"], PG_WRITEBACK):
             rc = await _unmap_then_move(g, new, page)
         elif force:
-            await wait_on_page_writeback(page, UM["8#2"])
+            await wait_on_page_writeback(page, UM["8"])
             rc = await _unmap_then_move(g, new, page)
     await page.page_lock.unlock(UM["17"])
     return rc

@@ -17,7 +17,7 @@ from ksmtrio.mm.swapfile_reuse import try_to_free_swap
 from ksmtrio.sched.points import Points
 
 WRITE = Points(__name__, "swap_writepage", "SL", "7.1 7.2 7.3 7.4 7.5 7.5/wake_up")
-READ = Points(__name__, "swap_readpage", "SW", "3 3#2 3#2/wake_up")
+READ = Points(__name__, "swap_readpage", "SW", "3 3.2 3.2/wake_up")
 IO = Points(
     __name__,
     "end_swap_bio",
@@ -57,7 +57,7 @@ async def swap_readpage(g: Globals, page: Page) -> None:
         raise VmBug(READ["3"], f"VM_BUG_ON(!PageLocked) in swap_readpage, pfn {page.pfn}")
     entry = await page.private.read(READ["3"])
     page.page_lock.hand_over(g.swap.device)
-    await _submit_bio(g, Bio(page, entry, write=False), READ["3#2"])
+    await _submit_bio(g, Bio(page, entry, write=False), READ["3.2"])
 
 
 async def swap_io_thread(g: Globals) -> None:

@@ -33,7 +33,7 @@ AHEAD = Points(
     __name__,
     "swapin_readahead",
     "SW",
-    "3 3#2 3#2/pagevec_lru_add 3#2/pagevec_lru_add#2 3#2/release_pages",
+    "3 3.2 3.2/pagevec_lru_add 3.2/pagevec_lru_add#2 3.2/release_pages",
 )
 
 
@@ -85,5 +85,5 @@ async def swapin_readahead(g: Globals, entry: SwapEntry) -> Page | None:
     page = await read_swap_cache_async(g, entry)
     if page is not None:
         await put_page(g, page, AHEAD["3"])
-    await lru_add_drain(g, AHEAD["3#2"])
+    await lru_add_drain(g, AHEAD["3.2"])
     return await read_swap_cache_async(g, entry)

@@ -29,9 +29,10 @@ UU = Points(
     __name__,
     "try_to_unuse",
     "UU",
-    "2 2#2 3 3#2 3/page_swapcount 4 4#2 4#2/wait_on_page_writeback 4#3 4#4 "
-    "4#4/wait_on_page_writeback 5 5/page_swapcount 5#2 5#3 7 7/page_swapcount 7#2 7#3 7#4 "
-    "7#4/wait_on_page_writeback 8 8#2 8#3 8#4 8/put_page 8#5",
+    "2 2#2 3 3#2 3/page_swapcount 4a 4b 4b/wait_on_page_writeback 4b/wait_on_page_writeback#2 4c "
+    "4d 4d/wait_on_page_writeback 4d/wait_on_page_writeback#2 5 5/page_swapcount 5#2 5#3 7 "
+    "7/page_swapcount 7#2 7#3 7/wait_on_page_writeback 7/wait_on_page_writeback#2 8 8#2 8#3 8#4 "
+    "8/put_page 8#5",
 )
 UNUSE = Points(
     __name__,
@@ -106,10 +107,10 @@ async def _try_to_unuse(g: Globals) -> int:
 
 async def _unuse_page(g: Globals, page: Page, entry: SwapEntry) -> None:
     """UU.4-8: replace every pte that holds the slot, then free the slot."""
-    await page.page_lock.wait_unlocked(UU["4"])
-    await wait_on_page_writeback(page, UU["4#2"])
-    await page.page_lock.lock(UU["4#3"])
-    await wait_on_page_writeback(page, UU["4#4"])
+    await page.page_lock.wait_unlocked(UU["4a"])
+    await wait_on_page_writeback(page, UU["4b"])
+    await page.page_lock.lock(UU["4c"])
+    await wait_on_page_writeback(page, UU["4d"])
     await _unuse_mms(g, page, entry)
     if await page_swapcount(g, entry, UU["7"]):
         # Former KSM sharers with other anon_vmas: they will read the slot into another page.
@@ -117,7 +118,7 @@ async def _unuse_page(g: Globals, page: Page, entry: SwapEntry) -> None:
         if flags & PG_DIRTY and flags & PG_SWAPCACHE:
             await swap_writepage(g, page)
             await page.page_lock.lock(UU["7#3"])
-            await wait_on_page_writeback(page, UU["7#4"])
+            await wait_on_page_writeback(page, UU["7"])
     cached = await page.flags.test(UU["8"], PG_SWAPCACHE)
     if cached and await page.private.read(UU["8#2"]) == entry:
         await delete_from_swap_cache(g, page)
