@@ -1,25 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The page state oracle: reference counts, map counts and mapping words fit the page tables.
 
-A ledger of present ptes is kept write by write; the rest is recounted at rest. While actors run:
-the allocator's checks, counts that fall below their ledger (I1, I2, half of I6), a mapped page that
-loses its mapping word (I14), a page unlocked with migration entries left (I4). At rest: I1, I2, I3,
-I6, I14, I40, I41. Tests: `tests/unit/test_oracles_page_state.py`.
+Ledgers of present ptes and of the swap cache are kept write by write. While actors run: the
+allocator's checks, counts that fall below their holders (I1, I3), uses of frames that nobody holds
+(I3), mapcounts and writable ptes at the end of each pte-lock section (I2, I6), migration entries of
+pages that are not locked (I4), locked pages that nobody holds (I5), contents of KSM pages (I7), a
+mapped page that loses its mapping word (I14). The rest is recounted at rest, see page_state_rest.
+Tests: `tests/unit/test_oracles_page_state.py`.
 """
-
-# ruff: noqa: SLF001 - oracles look past the guards of guarded fields
 
 from __future__ import annotations
 
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import attrs
-
-from ksmtrio.mm.page_flags import PG_LOCKED, PG_LRU, PG_RESERVED, PG_WRITEBACK, flag_names
-from ksmtrio.oracles.base import AT_REST, Findings
+from ksmtrio.mm.page_flags import PG_LOCKED, PG_SWAPCACHE, flag_names
 from ksmtrio.oracles.notices import NoticeOracle
-from ksmtrio.units import PAGE_SHIFT, Pfn
+from ksmtrio.oracles.page_state_rest import RestJudge
+from ksmtrio.oracles.recount import Recount, in_pagevecs, on_free_list
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,59 +25,20 @@ if TYPE_CHECKING:
     from ksmtrio.machine import Machine
     from ksmtrio.mm.globals import Globals
     from ksmtrio.mm.mm_types import Page, Pte, Watchers
+    from ksmtrio.oracles.base import Findings
+    from ksmtrio.sched.actor_state import ActorState
     from ksmtrio.sched.cell import Cell, Death
+    from ksmtrio.units import Pfn
 
-
-@attrs.define
-class Recount:
-    """Who refers to each frame, counted from scratch.
-
-    Attributes:
-        ptes: present ptes that map it.
-        pagevecs: pagevec entries, a reference each.
-        lru: entries on LRU lists, which hold no reference.
-        free: entries on free lists, buddy and per-CPU.
-        swap_cache: slots of the swap cache that hold it, a reference each.
-    """
-
-    ptes: defaultdict[Pfn, int] = attrs.field(factory=lambda: defaultdict(int))
-    pagevecs: defaultdict[Pfn, int] = attrs.field(factory=lambda: defaultdict(int))
-    lru: defaultdict[Pfn, int] = attrs.field(factory=lambda: defaultdict(int))
-    free: defaultdict[Pfn, int] = attrs.field(factory=lambda: defaultdict(int))
-    swap_cache: defaultdict[Pfn, int] = attrs.field(factory=lambda: defaultdict(int))
-
-    @classmethod
-    def of(cls, g: Globals) -> Recount:
-        """Count page tables and lists."""
-        self = cls()
-        for mm in g.processes:
-            for cell in mm.ptes.values():
-                if cell.value.present and not cell.value.special:
-                    self.ptes[cell.value.pfn] += 1
-        for slot in g.swapper_space.slots.values():
-            if slot.value is not None:
-                self.swap_cache[slot.value.pfn] += 1
-        for zone in g.zones.values():
-            for lru in zone._lru_list.values():
-                for page in lru:
-                    self.lru[page.pfn] += 1
-            for free in zone._free_list.values():
-                for page in free:
-                    self.free[page.pfn] += 1
-        for cpu in g.per_cpu:
-            for pagevec in cpu._lru_add.values():
-                for page in pagevec:
-                    self.pagevecs[page.pfn] += 1
-            for page in cpu._pcp:
-                self.free[page.pfn] += 1
-        return self
+PTE_LOCK = "pte_lock"
+"""Class of the locks whose sections change a pte and its page's mapcount together."""
 
 
 class PageStateOracle(NoticeOracle):
     """Keeps the ledgers of `struct page`."""
 
     name = "page_state"
-    description = "_count, _mapcount, mapping, flags and page tables agree"
+    description = "_count, _mapcount, mapping, flags, page tables and the swap map agree"
     kinds: ClassVar[Mapping[str, bool]] = {"bad-page": True}
 
     g: Globals
@@ -88,17 +47,22 @@ class PageStateOracle(NoticeOracle):
         self._ptes: defaultdict[Pfn, int] = defaultdict(int)
         self._writable: defaultdict[Pfn, int] = defaultdict(int)
         self._migrating: defaultdict[Pfn, int] = defaultdict(int)
+        self._cached: defaultdict[Pfn, int] = defaultdict(int)
         self._held: dict[Pfn, int] = {}
         self._pages: dict[Pfn, Page] = {}
+        self._sections: dict[int, dict[Pfn, int]] = {}
 
     def watchers(self) -> Watchers:
-        """Ptes and all of `struct page` that must agree with them."""
+        """Ptes, the swap cache, and all of `struct page` that must agree with them."""
         return {
             "pte": (self._on_pte,),
+            "swapper_space.slot": (self._on_slot,),
             "page._count": (self._on_count,),
             "page._mapcount": (self._on_mapcount,),
             "page.mapping": (self._on_mapping,),
             "page.flags": (self._on_flags,),
+            "page.content": (self._on_store,),
+            "page.content.read": (self._on_load,),
         }
 
     def attach(self, machine: Machine, findings: Findings) -> None:
@@ -110,17 +74,23 @@ class PageStateOracle(NoticeOracle):
         super().attach(machine, findings)
         self.g = machine.g
         self._pages = machine.g.pages
-        for ledger in (self._ptes, self._writable, self._migrating):
+        machine.rt.lock_watchers.append(self)
+        for ledger in (self._ptes, self._writable, self._migrating, self._cached):
             ledger.clear()
         for mm in machine.g.processes:
             for cell in mm.ptes.values():
                 self._enter(cell.value, 1)
         recount = Recount.of(machine.g)
+        self._cached.update(recount.cached)
         for pfn, page in machine.g.pages.items():
-            if not recount.ptes[pfn] and page.count.value > recount.pagevecs[pfn]:
-                self._held[pfn] = page.count.value - recount.pagevecs[pfn]
+            if not recount.ptes[pfn] and page.count.value > recount.holders(pfn):
+                self._held[pfn] = page.count.value - recount.holders(pfn)
 
-    # -- while actors run: one ledger entry a write --------------------------------------------
+    def quiescent(self) -> None:
+        """Recount everything and compare."""
+        RestJudge(self.g, self._say, self._held).judge()
+
+    # -- ledgers: one entry a write ------------------------------------------------------------
 
     def _enter(self, pte: Pte, delta: int) -> None:
         if pte.kind == "present":
@@ -134,34 +104,121 @@ class PageStateOracle(NoticeOracle):
     def _on_pte(self, _cell: Cell[Any], old: Any, new: Any, at: str) -> None:
         if old.kind != "none":
             self._enter(old, -1)
+            if old.kind == "present" and not old.special:
+                self._in_section(old.pfn, -1)
         if new.kind == "none":
             return
         self._enter(new, 1)
-        if new.kind != "present" or new.special:
-            return
         page = self._pages.get(new.pfn)
         if page is None:
             return
-        count = page.count.value
-        if count < self._ptes[new.pfn]:
-            self._count_low(page, count, at, page.count)
-        if new.write:
-            word = page.mapping.value
-            if word is not None and word.ksm:
-                self._writable_ksm(page, at, page.mapping)
+        if new.kind == "migration":
+            if old.kind != "migration" and not page.flags.value & PG_LOCKED:
+                self._unlocked_entry(page, at)
+        elif new.kind == "present" and not new.special:
+            self._in_section(new.pfn, 1)
+            self._check_holders(page, page.count.value, at, page.count)
+            if new.write:
+                word = page.mapping.value
+                if word is not None and word.ksm:
+                    self._writable_ksm(page, at, page.mapping)
 
-    def _on_count(self, cell: Cell[Any], _old: Any, new: Any, at: str) -> None:
+    def _on_slot(self, _cell: Cell[Any], old: Any, new: Any, at: str) -> None:
+        """I3 for the swap cache."""
+        if old is not None:
+            self._cached[old.pfn] -= 1
+        if new is not None:
+            self._cached[new.pfn] += 1
+            self._check_holders(new, new.count.value, at, new.count)
+
+    # -- _count --------------------------------------------------------------------------------
+
+    def _on_count(self, cell: Cell[Any], old: Any, new: Any, at: str) -> None:
         page: Any = cell.owner
-        if new < self._ptes[page.pfn]:
-            self._count_low(page, new, at, None)
+        me = self.rt.current
+        if old == 0 and new > 0:
+            if new == 1 and me is not None and me.op == "add":
+                self._used_after_free(page, "get_page", at)
+            return
+        if new > old or (new == 0 and self._may_freeze(page)):
+            return
+        self._check_holders(page, new, at, None)
+        if new == 0 and page.flags.value & PG_LOCKED:
+            self._locked_unheld(page, at)
 
-    def _on_mapcount(self, cell: Cell[Any], _old: Any, new: Any, at: str) -> None:
+    def _check_holders(self, page: Page, count: int, at: str, last: Cell[Any] | None) -> None:
+        """I1: never below the holders that are known at any time.
+
+        Where the count only falls, pagevecs are looked at too.
+        """
+        pfn = page.pfn
+        ptes = self._ptes[pfn]
+        if count < ptes or count < 0:
+            kind = "refcount-underflow" if count < 0 else "refcount-below-ptes"
+            text = f"BUG: {page.name} in {at}: _count {count} is too low, {ptes} ptes map it"
+            self._say(kind, at, text, last=last)
+            return
+        known = ptes + self._cached[pfn]
+        if last is None:
+            known += in_pagevecs(self.g, page)
+        if count < known:
+            text = f"BUG: {page.name} in {at}: _count {count} is too low for {known} known holders"
+            self._say("refcount-below-holders", at, text, last=last)
+
+    def _may_freeze(self, page: Page) -> bool:
+        """Whether a count of 0 may be a frozen one (MM.5-8, RX.2-6): tree_lock is held."""
+        cached = page.flags.value & PG_SWAPCACHE
+        return bool(cached and self.g.swapper_space.tree_lock.holders())
+
+    # -- pte-lock sections ---------------------------------------------------------------------
+
+    def _in_section(self, pfn: Pfn, delta: int) -> None:
+        """Note by how much ptes (+) and mapcount (-) of a frame were changed by this actor."""
+        me = self.rt.current
+        if me is not None:
+            section = self._sections.get(me.index)
+            if section is None:
+                section = self._sections[me.index] = {}
+            section[pfn] = section.get(pfn, 0) + delta
+
+    def acquired(self, actor: ActorState, lock: Any, event: str) -> None:
+        """Nothing to judge when a lock is taken."""
+
+    def released(self, actor: ActorState, lock: Any, at: str) -> None:
+        """I2 and I6, when an actor's last pte lock is released."""
+        if lock.lock_class != PTE_LOCK:
+            return
+        section = self._sections.get(actor.index)
+        if not section or _holds_pte_lock(actor):
+            return
+        del self._sections[actor.index]
+        for pfn, balance in section.items():
+            page = self._pages[pfn]
+            if balance:
+                self._say(
+                    "mapcount-mismatch",
+                    at,
+                    f"BUG: {page.name} in {at}: {actor.name} changed ptes and _mapcount "
+                    f"differently, by {balance:+} ptes",
+                )
+            if self._writable[pfn] and self._ptes[pfn] > 1:
+                self._say(
+                    "writable-shared-page",
+                    at,
+                    f"BUG: {page.name} in {at} is mapped {self._ptes[pfn]} times, writable",
+                )
+
+    def _on_mapcount(self, cell: Cell[Any], old: Any, new: Any, at: str) -> None:
+        page: Any = cell.owner
+        self._in_section(page.pfn, old - new)
         if new < -1:
             self._say(
                 "mapcount-underflow",
                 at,
-                f"BUG: mapcount underflow in {at}: {cell.owner.name}, _mapcount {new}",
+                f"BUG: mapcount underflow in {at}: {page.name}, _mapcount {new}",
             )
+
+    # -- mapping, flags, content ---------------------------------------------------------------
 
     def _on_mapping(self, cell: Cell[Any], old: Any, new: Any, at: str) -> None:
         page: Any = cell.owner
@@ -174,30 +231,91 @@ class PageStateOracle(NoticeOracle):
                     f"{page.mapcount.value + 1} ptes map it",
                     last=page.mapcount,
                 )
-        elif new.ksm and self._writable[page.pfn]:
+            return
+        if new.ksm and self._writable[page.pfn]:
             self._writable_ksm(page, at, None)
+        if page.count.value == 0:
+            self._used_after_free(page, "write of mapping", at)
 
     def _on_flags(self, cell: Cell[Any], old: Any, new: Any, at: str) -> None:
         """I4: the entries of a page are gone when it is unlocked. Noted; a fault will show it."""
-        if old & ~new & PG_LOCKED:
-            page: Any = cell.owner
-            if self._migrating[page.pfn]:
-                self._say(
-                    "migration-entry-left",
-                    at,
-                    f"BUG: {page.name} unlocked in {at} with {self._migrating[page.pfn]} "
-                    "migration entries left",
-                    corrupting=False,
-                )
+        if not (old ^ new) & PG_LOCKED:
+            return
+        page: Any = cell.owner
+        if new & PG_LOCKED:
+            if page.count.value == 0:
+                self._locked_unheld(page, at)
+        elif self._migrating[page.pfn]:
+            self._say(
+                "migration-entry-left",
+                at,
+                f"BUG: {page.name} unlocked in {at} with {self._migrating[page.pfn]} "
+                "migration entries left",
+                corrupting=False,
+            )
 
-    def _count_low(self, page: Page, count: int, at: str, last: Cell[Any] | None) -> None:
-        ptes = self._ptes[page.pfn]
-        kind = "refcount-underflow" if count < 0 else "refcount-below-ptes"
+    def _on_load(self, cell: Cell[Any], _old: Any, _new: Any, at: str) -> None:
+        """I3: nobody reads what no one holds."""
+        page: Any = cell.owner
+        if page.count.value == 0:
+            self._used_after_free(page, f"load of {cell.field}", at)
+
+    def _on_store(self, cell: Cell[Any], old: Any, new: Any, at: str) -> None:
+        """I3 and I7.
+
+        The allocator clears pages that it hands out before they have a count; migration fills a
+        page that carries the key already, with the page locked.
+        """
+        page: Any = cell.owner
+        if page.count.value == 0:
+            if new or on_free_list(self.g, page):
+                self._used_after_free(page, f"store to {cell.field}", at)
+            return
+        word = page.mapping.value
+        me = self.rt.current
+        if old == new or word is None or not word.ksm or me is None:
+            return
+        if not page.page_lock.held_by(me):
+            self._ksm_content(page, cell, at)
+
+    # -- words ---------------------------------------------------------------------------------
+
+    def _used_after_free(self, page: Page, access: str, at: str) -> None:
+        me = self.rt.current
+        who = "somebody" if me is None else me.name
         self._say(
-            kind,
+            "use-after-free-page",
             at,
-            f"BUG: {page.name} in {at}: _count {count} is too low, {ptes} ptes map it",
-            last=last,
+            f"BUG: KASAN: use-after-free-page in {at}: {access} of {page.name} by {who}, "
+            f"flags {flag_names(page.flags.value)}, count 0",
+            last=page.count,
+        )
+
+    def _locked_unheld(self, page: Page, at: str) -> None:
+        """I5."""
+        self._say(
+            "locked-page-unreferenced",
+            at,
+            f"BUG: {page.name} is locked in {at}, and nobody holds a reference",
+            last=page.count,
+        )
+
+    def _unlocked_entry(self, page: Page, at: str) -> None:
+        """I4, seen from the entry."""
+        self._say(
+            "migration-entry-of-unlocked-page",
+            at,
+            f"BUG: migration entry of {page.name} made in {at}, and the page is not locked",
+            last=page.flags,
+            corrupting=False,
+        )
+
+    def _ksm_content(self, page: Page, cell: Cell[Any], at: str) -> None:
+        self._say(
+            "ksm-content-changed",
+            at,
+            f"BUG: content of KSM {page.name} changed in {at}: {cell.field} := {cell.value}",
+            last=page.mapping,
         )
 
     def _writable_ksm(self, page: Page, at: str, last: Cell[Any] | None) -> None:
@@ -222,133 +340,7 @@ class PageStateOracle(NoticeOracle):
             self.name, kind, at, message, last=last, other=other, corrupting=corrupting
         )
 
-    # -- at rest: recount ----------------------------------------------------------------------
 
-    def quiescent(self) -> None:
-        """Recount everything and compare."""
-        recount = Recount.of(self.g)
-        self._rest_ptes()
-        for page in self.g.pages.values():
-            if page.dead is None:
-                self._rest_counts(page, recount)
-                self._rest_lists(page, recount)
-                self._rest_flags(page)
-                if recount.ptes[page.pfn]:
-                    self._rest_mapping(page)
-
-    def _rest_ptes(self) -> None:
-        """I6 and I40, seen from the page tables."""
-        for mm in self.g.processes:
-            for vpn, cell in mm.ptes.items():
-                pte = cell.value
-                where = f"{mm.name} at {vpn << PAGE_SHIFT:#x}"
-                if pte.migration:
-                    self._say(
-                        "migration-entry-left",
-                        AT_REST,
-                        f"BUG: migration entry of pfn {pte.pfn} left in {where}",
-                        last=cell,
-                    )
-                if not pte.present or pte.special or not pte.write:
-                    continue
-                page = self.g.pages[pte.pfn]
-                word = page.mapping.value
-                if word is not None and word.ksm:
-                    self._writable_ksm(page, AT_REST, cell)
-                elif page.mapcount.value > 0:
-                    self._say(
-                        "writable-shared-page",
-                        AT_REST,
-                        f"BUG: {page.name} is mapped {page.mapcount.value + 1} times, "
-                        f"writable in {where}",
-                        last=cell,
-                    )
-
-    def _rest_counts(self, page: Page, recount: Recount) -> None:
-        """I1 and I2. References of the start state may be gone or still there."""
-        pfn = page.pfn
-        ptes = recount.ptes[pfn]
-        count = page.count.value
-        expected = ptes + recount.pagevecs[pfn] + recount.swap_cache[pfn]
-        if count not in (expected, expected + self._held.get(pfn, 0)):
-            self._say(
-                "refcount-leak" if count > expected else "refcount-mismatch",
-                AT_REST,
-                f"BUG: {page.name} has _count {count}, its holders account for {expected} "
-                f"(last change by {_writer(page.count)})",
-            )
-        if page.mapcount.value + 1 != ptes:
-            self._say(
-                "mapcount-mismatch",
-                AT_REST,
-                f"BUG: {page.name} has {page.mapcount.value + 1} mappings, but {ptes} ptes map it "
-                f"(last change by {_writer(page.mapcount)})",
-            )
-
-    def _rest_lists(self, page: Page, recount: Recount) -> None:
-        """I3 for lists, and I41."""
-        pfn = page.pfn
-        lru, free = recount.lru[pfn], recount.free[pfn]
-        on_lru = page.flags.has(PG_LRU)
-        if lru != on_lru:
-            self._say(
-                "lru-mismatch",
-                AT_REST,
-                f"BUG: {page.name} is on {lru} LRU lists with flags {_flags(page)}",
-            )
-        elif recount.ptes[pfn] and not lru and not page.flags.has(PG_RESERVED):
-            self._say(
-                "mapped-page-not-on-lru",
-                AT_REST,
-                f"BUG: mapped {page.name} is on no LRU list, flags {_flags(page)}",
-            )
-        if page.count.value > 0 and free:
-            self._say(
-                "free-page-in-use",
-                AT_REST,
-                f"BUG: {page.name} is on a free list with _count {page.count.value}",
-            )
-        elif page.count.value == 0 and free != 1 and not page.flags.has(PG_RESERVED):
-            self._say(
-                "free-list-mismatch",
-                AT_REST,
-                f"BUG: {page.name} has _count 0 and is on {free} free lists",
-            )
-
-    def _rest_flags(self, page: Page) -> None:
-        """I40."""
-        if page.flags.value & (PG_LOCKED | PG_WRITEBACK):
-            self._say(
-                "page-left-locked",
-                AT_REST,
-                f"BUG: {page.name} left with flags {_flags(page)}",
-            )
-
-    def _rest_mapping(self, page: Page) -> None:
-        """I14: a mapped page names something that is alive."""
-        word = page.mapping.value
-        if word is None:
-            self._say(
-                "mapped-page-without-mapping",
-                AT_REST,
-                f"BUG: mapped {page.name} has no mapping",
-                last=page.mapping,
-            )
-        elif word.target is not None and word.target.dead is not None:
-            self._say(
-                "dangling-mapping",
-                AT_REST,
-                f"BUG: mapped {page.name} has mapping {word}, which is {word.target.dead.kind}",
-                other=word.target.dead,
-            )
-
-
-def _flags(page: Page) -> str:
-    return flag_names(page.flags.value)
-
-
-def _writer(cell: Cell[Any]) -> str:
-    """Return who changed a cell last and where, for a message."""
-    if cell.writer is None:
-        return "the start state"
-    return f"{cell.writer.name} at {cell.written_at}"
+def _holds_pte_lock(actor: ActorState) -> bool:
+    held: list[Any] = actor.held
+    return any(lock.lock_class == PTE_LOCK for lock in held)

@@ -18,6 +18,7 @@ from ksmtrio.mm.ksm_rmap import (
 )
 from ksmtrio.mm.migrate import remove_migration_ptes
 from ksmtrio.mm.mm_types import KSM_NULL, Page, Vma
+from ksmtrio.mm.page_alloc import alloc_page
 from ksmtrio.mm.page_flags import PG_REFERENCED
 from ksmtrio.mm.rmap import (
     SWAP_AGAIN,
@@ -154,7 +155,8 @@ def test_item_of_an_unmapped_area_is_passed_over() -> None:
 
 def test_node_follows_its_page() -> None:
     async def body(w: KernelWorld) -> None:
-        old, new, node = w.page("A:0"), w.g.pages[9], w.node("A:0")
+        old, new, node = w.page("A:0"), await alloc_page(w.g, AT), w.node("A:0")
+        assert new is not None
         for page in (old, new):
             await page.page_lock.lock(AT)
         await new.mapping.write(AT, node.word)
@@ -165,6 +167,7 @@ def test_node_follows_its_page() -> None:
         await new.mapping.write(AT, None)
         for page in (old, new):
             await page.page_lock.unlock(AT)
+        await put_page(w.g, new, AT)
 
     run(body, *MERGED)
 

@@ -3,14 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from ksmtrio.mm.ksm_types import StableNode
-from ksmtrio.mm.mm_types import KSM_NULL, PTE_NONE, Pte
+from ksmtrio.mm.mm_types import KSM_NULL, PTE_NONE, Page, Pte
 from ksmtrio.mm.mmzone import LRU_ACTIVE_ANON, LRU_INACTIVE_ANON, MIGRATE_MOVABLE
-from ksmtrio.mm.page_flags import PG_LOCKED, PG_LRU, PG_RESERVED, PG_WRITEBACK
+from ksmtrio.mm.page_flags import (
+    PG_BUDDY,
+    PG_LOCKED,
+    PG_LRU,
+    PG_RESERVED,
+    PG_SWAPCACHE,
+    PG_UPTODATE,
+    PG_WRITEBACK,
+)
+from ksmtrio.mm.swap_types import SWAP_HAS_CACHE
 from ksmtrio.oracles.base import Finding
 from ksmtrio.oracles.page_state import PageStateOracle
 from ksmtrio.units import PAGE_SHIFT
@@ -181,7 +190,286 @@ def test_unlock_with_migration_entries_left_is_noted_and_the_run_goes_on():
     assert not finding.corrupting
 
 
+# -- holders that are known at any time (I1, I3) ------------------------------------------------
+
+
+def cached(world: World, pfn: int = 0, entry: int = 1) -> Page:
+    """Put a page into the swap cache, soundly, as no pte holds the slot."""
+    page = world.g.pages[pfn]
+    page.count.value += 1
+    page.flags.value |= PG_SWAPCACHE | PG_UPTODATE
+    page.private.value = entry
+    world.g.swapper_space.slot(entry).value = page
+    world.g.swap._swap_map[entry] = SWAP_HAS_CACHE
+    world.g.swap.nr_swap_pages.value -= 1
+    return page
+
+
+def test_swap_cache_reference_counts():
+    world = World([PageStateOracle()])
+    page = cached(world)
+    assert world.rest() == []
+    (finding,) = run(world, lambda: page.count.dec("put_page.1"))
+    assert finding.signature == "page_state:refcount-below-holders@put_page.1"
+
+
+def test_putting_an_unreferenced_page_into_the_swap_cache_is_reported():
+    world = world_of()
+    page = world.g.pages[0]
+    slot = world.g.swapper_space.slot(1)
+    (finding,) = run(world, lambda: slot.write("add_to_swap.5#2", page))
+    assert finding.signature == "page_state:refcount-below-holders@add_to_swap.5#2"
+
+
+def test_pagevec_reference_counts_when_a_count_falls():
+    world = world_of()
+    page = world.g.pages[1]
+    world.g.per_cpu[1]._lru_add[LRU_ACTIVE_ANON].append(page)
+    page.count.value += 1
+    (finding,) = run(world, lambda: page.count.dec("put_page.1"))
+    assert finding.signature == "page_state:refcount-below-holders@put_page.1"
+
+
+def frozen_steps(world: World, page: Page) -> list[Callable[[], Awaitable[object]]]:
+    tree_lock = world.g.swapper_space.tree_lock
+
+    async def unlock() -> None:
+        tree_lock.unlock("__remove_mapping.3")
+
+    return [
+        lambda: page.page_lock.lock("shrink_page_list.1"),
+        lambda: tree_lock.lock("__remove_mapping.1"),
+        lambda: page.count.cmpxchg("__remove_mapping.2", 2, 0),
+        lambda: page.count.write("__remove_mapping.3", 2),
+        unlock,
+        lambda: page.page_lock.unlock("shrink_page_list.9"),
+    ]
+
+
+def test_frozen_count_is_silent():
+    world = World([PageStateOracle()])
+    page = cached(world, 3)
+    world.use(3)
+    page.flags.value |= PG_SWAPCACHE
+    page.count.value += 1
+    world.attach()
+    assert run(world, *frozen_steps(world, page)) == []
+
+
+def test_freeze_without_tree_lock_is_reported():
+    world = World([PageStateOracle()])
+    page = cached(world)
+    world.attach()
+    (finding,) = run(world, lambda: page.count.cmpxchg("__remove_mapping.2", 2, 0))
+    assert finding.kind == "refcount-below-ptes"
+
+
+def test_get_page_of_a_free_page_is_reported():
+    world = world_of()
+    (finding,) = run(world, lambda: world.g.pages[3].count.inc("get_page.1"))
+    assert finding.signature == "page_state:use-after-free-page@get_page.1"
+    assert finding.corrupting
+
+
+def test_speculative_reference_on_a_free_page_is_silent():
+    world = world_of()
+    assert run(world, lambda: world.g.pages[3].count.inc_not_zero("get_ksm_page.3")) == []
+
+
+def test_looks_at_a_free_page_are_silent():
+    world = world_of()
+    page = world.g.pages[3]
+    assert not run(
+        world,
+        lambda: page.mapping.read("get_ksm_page.2"),
+        lambda: page.flags.test("scan_lru_pages.1", PG_LRU),
+        lambda: page.mapping.write("put_page.4#2", None),
+        lambda: page.private.write("put_page.6#2", 2),
+    )
+
+
+@pytest.mark.parametrize("value", [0, 5])
+def test_content_of_a_free_page_is_not_written(value: int):
+    world = world_of()
+    page = world.g.pages[3]
+    (finding,) = run(world, lambda: page.content[0].write("replace_page.3", value))
+    assert finding.signature == "page_state:use-after-free-page@replace_page.3"
+    assert "store to content[0] of page(pfn=3) by task" in finding.message
+
+
+def test_content_of_a_free_page_is_not_read():
+    world = world_of()
+    page = world.g.pages[3]
+    (finding,) = run(world, lambda: page.content[1].read("try_to_merge_one_page.7"))
+    assert "load of content[1] of page(pfn=3) by task" in finding.message
+
+
+def test_allocator_clears_a_page_before_it_has_a_count():
+    world = world_of()
+    page = world.g.pages[3]
+
+    async def allocate() -> None:
+        world.g.zones[0]._free_list[MIGRATE_MOVABLE].remove(page)
+        await page.content[0].write("do_anonymous_page.2", 0)
+        await page.count.write("do_anonymous_page.2#3", 1)
+
+    assert run(world, allocate) == []
+
+
+def test_mapping_word_of_a_free_page_is_not_set():
+    world = world_of()
+    (finding,) = run(world, lambda: world.g.pages[3].mapping.write("replace_page.3", KSM_NULL))
+    assert finding.signature == "page_state:use-after-free-page@replace_page.3"
+
+
+# -- the end of a pte-lock section (I2, I6) ------------------------------------------------------
+
+
+def section(world: World, *steps: Callable[[], Awaitable[object]]) -> list[Finding]:
+    """Run steps with A's pte lock held."""
+    ptl = world.a.ptl(HERE)
+
+    async def unlock() -> None:
+        ptl.unlock("f.9")
+
+    return run(world, lambda: ptl.lock("f.1"), *steps, unlock)
+
+
+def test_pte_and_mapcount_that_change_together_are_silent():
+    world = world_of()
+    page, cell = world.g.pages[0], world.a.pte(HERE)
+    assert not section(
+        world,
+        lambda: cell.write("zap_pte_range.1#2", PTE_NONE),
+        lambda: page.mapcount.dec("zap_pte_range.2"),
+    )
+
+
+def test_mapcount_that_does_not_follow_its_pte_is_reported_at_the_end_of_the_section():
+    world = world_of()
+    cell = world.a.pte(HERE)
+    (finding,) = section(world, lambda: cell.write("zap_pte_range.1#2", PTE_NONE))
+    assert finding.signature == "page_state:mapcount-mismatch@f.9"
+    assert "by -1 ptes" in finding.message
+
+
+def test_pte_that_moves_under_two_locks_is_judged_at_the_second_unlock():
+    world = world_of()
+    old, far = world.a.pte(HERE), HERE + (512 << PAGE_SHIFT)
+    new, second = world.a.pte(far), world.a.ptl(far)
+    value = old.value
+
+    async def unlock_second() -> None:
+        second.unlock("move_ptes.8")
+
+    assert not section(
+        world,
+        lambda: second.lock("move_ptes.2"),
+        lambda: old.write("move_ptes.4", PTE_NONE),
+        unlock_second,
+        lambda: new.write("move_ptes.5", value),
+    )
+
+
+def test_bits_that_change_in_a_pte_are_silent():
+    world = world_of()
+    cell = world.a.pte(HERE)
+    value = cell.value._replace(young=True, dirty=True)
+    assert section(world, lambda: cell.write("handle_pte_fault.8", value)) == []
+
+
+def test_writable_pte_of_a_shared_page_is_reported_at_the_end_of_the_section():
+    world = World([PageStateOracle()])
+    page = world.g.pages[0]
+    world.a.pte(HERE).value = Pte("present", 0)
+    world.map(world.b, BASE, page, write=False)
+    world.attach()
+    cell = world.a.pte(HERE)
+    (finding,) = section(world, lambda: cell.write("do_wp_page.1.3", Pte("present", 0, write=True)))
+    assert finding.signature == "page_state:writable-shared-page@f.9"
+
+
+# -- locks, entries, contents (I4, I5, I7) -------------------------------------------------------
+
+
+def test_migration_entry_of_an_unlocked_page_is_noted():
+    world = world_of()
+    cell = world.a.pte(SHARED)
+    (finding,) = run(world, lambda: cell.write("move_ptes.5", Pte("migration", 1)))
+    assert finding.kind == "migration-entry-of-unlocked-page"
+    assert not finding.corrupting
+
+
+def test_locking_a_free_page_is_reported():
+    world = world_of()
+    (finding,) = run(world, lambda: world.g.pages[3].page_lock.trylock("f.1"))
+    assert finding.signature == "page_state:locked-page-unreferenced@f.1"
+
+
+def test_dropping_the_last_reference_of_a_locked_page_is_reported():
+    world = world_of()
+    page = world.use(3)
+    page.count.value = 1
+    (finding,) = run(
+        world,
+        lambda: page.page_lock.trylock("f.1"),
+        lambda: page.count.dec("put_page.1"),
+    )
+    assert finding.signature == "page_state:locked-page-unreferenced@put_page.1"
+
+
+def test_content_of_a_ksm_page_that_changes_is_reported():
+    world = world_of()
+    half = world.g.pages[1].content[0]
+    (finding,) = run(world, lambda: half.write("user.store", 43))
+    assert finding.signature == "page_state:ksm-content-changed@user.store"
+
+
+def test_migration_fills_a_page_that_carries_the_key():
+    world = world_of()
+    page = world.g.pages[1]
+    assert not run(
+        world,
+        lambda: page.page_lock.trylock("move_to_new_page.1"),
+        lambda: page.content[0].write("migrate_page_copy.1", 43),
+        lambda: page.content[0].write("migrate_page_copy.1", 42),
+        lambda: page.page_lock.unlock("move_to_new_page.7"),
+    )
+
+
 # -- at rest -----------------------------------------------------------------------------------
+
+
+def slot_without_pte(world: World) -> None:
+    world.g.swap._swap_map[1] = 1
+    world.g.swap.nr_swap_pages.value -= 1
+
+
+def pte_without_slot(world: World) -> None:
+    world.b.pte(HERE).value = Pte("swap", 1)
+
+
+def slot_without_cache(world: World) -> None:
+    world.g.swap._swap_map[1] = SWAP_HAS_CACHE
+    world.g.swap.nr_swap_pages.value -= 1
+
+
+def cache_under_other_slot(world: World) -> None:
+    cached(world).private.value = 2
+
+
+def cache_without_flag(world: World) -> None:
+    cached(world).flags.value &= ~PG_SWAPCACHE
+
+
+def slot_not_counted(world: World) -> None:
+    world.g.swap.nr_swap_pages.value -= 1
+
+
+def cached_off_lru(world: World) -> None:
+    page = cached(world, 3)
+    world.g.zones[0]._free_list[MIGRATE_MOVABLE].remove(page)
+    page.flags.value &= ~PG_BUDDY
 
 
 def leak(world: World) -> None:
@@ -280,6 +568,13 @@ def writable_shared(world: World) -> None:
         (dead_anon_vma, "dangling-mapping"),
         (writable_ksm, "writable-ksm-page"),
         (writable_shared, "writable-shared-page"),
+        (slot_without_pte, "swap-count-mismatch"),
+        (pte_without_slot, "swap-count-mismatch"),
+        (slot_without_cache, "swap-cache-mismatch"),
+        (cache_under_other_slot, "swap-cache-mismatch"),
+        (cache_without_flag, "swap-cache-mismatch"),
+        (slot_not_counted, "nr-swap-pages-mismatch"),
+        (cached_off_lru, "anon-page-not-on-lru"),
     ],
 )
 def test_bad_state_at_rest_is_reported(spoil: Callable[[World], None], kind: str):
