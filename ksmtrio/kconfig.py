@@ -28,6 +28,7 @@ DEFAULT: Final = "v2.6.33"
 _SINCE_PATCH_8: Final = ("v2.6.33", "latest-fixes")
 _SINCE_PATCH_7: Final = tuple(KERNELS)
 _AS_RELEASED: Final = ("v2.6.33", "pre-8")
+_FIXED: Final = ("latest-fixes",)
 
 
 def _switch(text: str, *, on_in: Collection[str] = _SINCE_PATCH_8) -> bool:
@@ -80,6 +81,82 @@ class Kernel:
         "x86 quirk: test_bit gives -1 for a set bit, so that mbind takes a page on an allowed "
         "node for misplaced",
         on_in=_AS_RELEASED,
+    )
+    break_ksm_waits_for_migration: bool = _switch(
+        "break_ksm waits until a migration entry is gone, then looks again "
+        '(2013, "mm,ksm: FOLL_MIGRATION do migration_entry_wait")',
+        on_in=_FIXED,
+    )
+    get_ksm_page_waits_while_frozen: bool = _switch(
+        "get_ksm_page waits while a page in the swap cache has its count frozen, and reads kpfn "
+        'again before it prunes (2013, "ksm: make KSM page migration possible")',
+        on_in=_FIXED,
+    )
+    scan_compares_nodes: bool = _switch(
+        "ksmd passes over a KSM page only if its item hangs on that page's own node "
+        '(2013, "ksm: make !merge_across_nodes migration safe")',
+        on_in=_FIXED,
+    )
+    scan_rechecks_mm_list: bool = _switch(
+        "a full scan that finds the list head in place of the first slot ends there "
+        '(2011, "ksm: fix NULL pointer dereference in scan_get_next_rmap_item()")',
+        on_in=_FIXED,
+    )
+    scan_drops_mmap_sem_first: bool = _switch(
+        "ksmd releases an mm's mmap_sem before the lock under which its cursor left that mm "
+        '(2016, "ksm: fix conflict between mmput and scan_get_next_rmap_item")',
+        on_in=_FIXED,
+    )
+    scan_drains_pagevecs: bool = _switch(
+        "a full scan begins with lru_add_drain_all, so that no pagevec's reference keeps a page "
+        'from being merged (2011, "ksm: drain pagevecs to lru")',
+        on_in=_FIXED,
+    )
+    write_protect_cleans_pte: bool = _switch(
+        "write_protect_page looks at the count of a page whose pte is dirty, too, and moves the "
+        'dirty bit to the page (2010, "ksm: fix bad user data when swapping")',
+        on_in=_FIXED,
+    )
+    merge_wants_mergeable_vma: bool = _switch(
+        "try_to_merge_with_ksm_page asks for a VM_MERGEABLE vma with an anon_vma even when the "
+        "page is the KSM page itself "
+        '(2015, "ksm: use find_mergeable_vma in try_to_merge_with_ksm_page")',
+        on_in=_FIXED,
+    )
+    migrate_skips_unmapped_anon: bool = _switch(
+        "unmap_and_move leaves an unmapped anonymous page alone, and moves one in the swap cache "
+        "without walking its anon_vma "
+        '(2010, "mm: migration: do not try to migrate unmapped anonymous pages")',
+        on_in=_FIXED,
+    )
+    remove_migration_pte_locks_first: bool = _switch(
+        "remove_migration_pte looks at the pte under its lock only "
+        '(2011, "mm: fix race between mremap and removing migration entry")',
+        on_in=_FIXED,
+    )
+    free_rechecks_migratetype: bool = _switch(
+        "a page of an isolated pageblock is freed to the list that its block has under zone->lock "
+        '(2014, "mm/page_alloc: fix incorrect isolation behavior by rechecking migratetype")',
+        on_in=_FIXED,
+    )
+    drain_rechecks_migratetype: bool = _switch(
+        "a drained per-CPU page goes to the list that its pageblock has now "
+        '(2014, "mm/page_alloc: add freepage on isolate pageblock to correct buddy list")',
+        on_in=_FIXED,
+    )
+    isolated_means_buddy: bool = _switch(
+        "check_pages_isolated accepts pages on the buddy lists only "
+        '(2015, "mm, page_isolation: remove bogus tests for isolated pages")',
+        on_in=_FIXED,
+    )
+    proposed_enter_looks_under_lock: bool = _switch(
+        "__ksm_enter looks under ksm_mmlist_lock whether the list is empty (ours, not upstream)",
+        on_in=_FIXED,
+    )
+    proposed_insert_before_upgrade: bool = _switch(
+        "a page gets its stable node as it becomes a KSM page, or does not become one "
+        "(ours, not upstream)",
+        on_in=_FIXED,
     )
 
     def switches(self) -> dict[str, bool]:

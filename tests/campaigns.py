@@ -37,14 +37,23 @@ class Search:
         return {signature.split("@")[0] for signature in self.signatures}
 
 
-def search(scenario: str, seeds: int, *, without: Collection[str] = (), until: str = "") -> Search:
-    """Run seeds 0.. of a built-in scenario on v2.6.33 without some switches.
+def search(
+    scenario: str | Scenario,
+    seeds: int,
+    *,
+    kernel_name: str = "v2.6.33",
+    without: Collection[str] = (),
+    until: str = "",
+) -> Search:
+    """Run seeds 0.. of a scenario, which may be a built-in one's name.
 
     Args:
+        kernel_name: what to run them on.
+        without: switches to turn off there.
         until: stop at the first signature that starts so; "": run them all.
     """
-    loaded = load_scenario(scenario)
-    kernel = build_kernel(without=without)
+    loaded = load_scenario(scenario) if isinstance(scenario, str) else scenario
+    kernel = build_kernel(kernel_name, without=without)
     points = probe_points(loaded, kernel)
     result = Search()
 
@@ -63,10 +72,17 @@ def search(scenario: str, seeds: int, *, without: Collection[str] = (), until: s
     return result
 
 
-def follow(scenario: str | Scenario, *turns: str, without: Collection[str] = ()) -> Outcome:
+def follow(
+    scenario: str | Scenario,
+    *turns: str,
+    kernel_name: str = "v2.6.33",
+    with_: Collection[str] = (),
+    without: Collection[str] = (),
+) -> Outcome:
     """Run one exact schedule, as `tests.harness.Turns` spells it."""
     loaded = load_scenario(scenario) if isinstance(scenario, str) else scenario
-    return trio.run(execute, loaded, build_kernel(without=without), Turns(*turns))
+    kernel = build_kernel(kernel_name, with_=with_, without=without)
+    return trio.run(execute, loaded, kernel, Turns(*turns))
 
 
 def without_actor(scenario: str, name: str) -> Scenario:

@@ -70,6 +70,8 @@ async def _ksm_enter(g: Globals, mm: MmStruct) -> int:
     slot = MmSlot(g.rt, ksm, mm)
     needs_wakeup = await ksm.list_empty.read(KE["2"])
     await ksm.ksm_mmlist_lock.lock(KE["3"])
+    if g.kernel.proposed_enter_looks_under_lock:
+        needs_wakeup = ksm.list_empty.read_in_step(KE["3"])
     slots, cursor = ksm.mm_list, ksm.cursor.mm_slot
     position = len(slots) if cursor is ksm.head else slots.index(cursor)
     ksm.mm_list = (*slots[:position], slot, *slots[position:])

@@ -15,6 +15,7 @@ from ksmtrio.mm.ksm_tree import (
     hold_anon_vma,
     memcmp_pages,
     set_page_stable_node_null,
+    stable_tree_insert,
 )
 from ksmtrio.mm.ksm_types import PAGE_MASK, RmapItem
 from ksmtrio.mm.memory import (
@@ -27,6 +28,7 @@ from ksmtrio.mm.memory import (
 from ksmtrio.mm.mm_types import (
     PTE_NONE,
     VM_MERGEABLE,
+    MmStruct,
     Page,
     Pte,
     Vma,
@@ -36,20 +38,22 @@ from ksmtrio.mm.mm_types import (
     page_mapcount,
 )
 from ksmtrio.mm.mmap import vma_at
-from ksmtrio.mm.page_flags import PG_SWAPCACHE
+from ksmtrio.mm.page_flags import PG_DIRTY, PG_SWAPCACHE
 from ksmtrio.mm.rmap import page_add_anon_rmap, page_check_address, page_remove_rmap
 from ksmtrio.mm.swap import get_page, mark_page_accessed, put_page
 from ksmtrio.sched.points import Points
 from ksmtrio.units import PAGE_SIZE, Vaddr
 
-MK = Points(__name__, "try_to_merge_with_ksm_page", "MK", "1 2 5 6")
+MK = Points(__name__, "try_to_merge_with_ksm_page", "MK", "1 2 3 5 6")
 M1 = Points(
     __name__,
     "try_to_merge_one_page",
     "M1",
     "2 3 6 6/mark_page_accessed 6/mark_page_accessed#2 6/activate_page 7 9",
 )
-WP = Points(__name__, "write_protect_page", "WP", "1 1#2 2 2#2 2#3 3 4 5 6 6#2 6#3 7 8")
+WP = Points(
+    __name__, "write_protect_page", "WP", "1 1#2 2 2#2 2#3 3 4 5 6 6#2 6#3 7 7/set_page_dirty 8"
+)
 RP = Points(__name__, "replace_page", "RP", "1 1#2 2 2#2 3a 3b 3b#2 3c 3d 3e 3f/put_page")
 BK = Points(__name__, "break_ksm", "BK", "1 3 4/put_page")
 BC = Points(__name__, "break_cow", "BC", "2 3 3#2 5")
@@ -89,7 +93,10 @@ async def try_to_merge_with_ksm_page(
     await mm.mmap_sem.down_read(MK["1"])
     err = -EFAULT
     if await mm.mm_users.read(MK["2"]) != 0:
-        vma = vma_at(mm, address)
+        if g.kernel.merge_wants_mergeable_vma:
+            vma = await mergeable_vma(mm, address, MK["3"])
+        else:
+            vma = vma_at(mm, address)
         if vma is not None:
             err = await try_to_merge_one_page(g, vma, page, kpage)
             if err == 0:
@@ -111,9 +118,14 @@ async def try_to_merge_one_page(g: Globals, vma: Vma, page: Page, kpage: Page | 
     if not await page.page_lock.trylock(M1["3"]):
         return -EFAULT
     err = -EFAULT
-    orig_pte = await write_protect_page(vma, page)
+    orig_pte = await write_protect_page(g, vma, page)
     if orig_pte is not None:
-        if kpage is None:
+        if kpage is None and g.kernel.proposed_insert_before_upgrade:
+            # No page is ever KSM without node: forks made in between cannot be left behind.
+            if await stable_tree_insert(g, page) is not None:
+                await mark_page_accessed(g, page, M1["6"])
+                err = 0
+        elif kpage is None:
             await set_page_stable_node_null(page, M1["6"])
             await mark_page_accessed(g, page, M1["6"])
             err = 0
@@ -121,6 +133,17 @@ async def try_to_merge_one_page(g: Globals, vma: Vma, page: Page, kpage: Page | 
             err = await replace_page(g, vma, page, kpage, orig_pte)
     await page.page_lock.unlock(M1["9"])
     return err
+
+
+async def mergeable_vma(mm: MmStruct, address: Vaddr, at: str) -> Vma | None:
+    """Return the vma at an address if ksmd may merge there; mmap_sem held.
+
+    Kernel: part of get_mergeable_page() and break_cow(); find_mergeable_vma() of later kernels.
+    """
+    vma = vma_at(mm, address)
+    if vma is None or not vma.vm_flags & VM_MERGEABLE:
+        return None
+    return vma if await vma.anon_vma.read(at) is not None else None
 
 
 async def page_address_in_vma(page: Page, vma: Vma, at: str) -> Vaddr | None:
@@ -131,11 +154,12 @@ async def page_address_in_vma(page: Page, vma: Vma, at: str) -> Vaddr | None:
     return vma.address_of_index(page.index.read_in_step(at))
 
 
-async def write_protect_page(vma: Vma, page: Page) -> Pte | None:
+async def write_protect_page(g: Globals, vma: Vma, page: Page) -> Pte | None:
     """WP: make the page's pte read-only, unless somebody else holds a reference.
 
     Kernel: mm/ksm.c, write_protect_page(), v2.6.33; specification WP.1-8. Context: page locked,
-    mmap_sem read. The reference count is not looked at when the pte is read-only already.
+    mmap_sem read. The reference count is not looked at when the pte is read-only already, nor is
+    its dirty bit, unless `write_protect_cleans_pte`.
 
     Returns:
         The pte's value, or None.
@@ -147,7 +171,9 @@ async def write_protect_page(vma: Vma, page: Page) -> Pte | None:
     if found is None:
         return None
     cell, ptl = found
-    if (await cell.read(WP["3"])).write:
+    cleans = g.kernel.write_protect_cleans_pte
+    old = await cell.read(WP["3"])
+    if old.write or (cleans and old.dirty):
         swapped = await page.flags.test(WP["4"], PG_SWAPCACHE)
         # Clearing comes first, so that no user store and no lockless gup can start through the
         # pte once the count is looked at. Reading and clearing are one step: a user access may
@@ -159,6 +185,10 @@ async def write_protect_page(vma: Vma, page: Page) -> Pte | None:
             await cell.write(WP["6#3"], pte)
             ptl.unlock(WP["6#3"])
             return None
+        if cleans and pte.dirty:
+            # The page may be a clean copy of its swap slot: without this, reclaim would drop it.
+            await page.flags.set(WP["7/set_page_dirty"], PG_DIRTY)
+            pte = pte._replace(dirty=False)
         await cell.write(WP["7"], pte._replace(write=False))
     orig_pte = await cell.read(WP["8"])
     ptl.unlock(WP["8"])
@@ -193,7 +223,8 @@ async def replace_page(g: Globals, vma: Vma, page: Page, kpage: Page, orig_pte: 
 async def break_ksm(g: Globals, vma: Vma, address: Vaddr) -> int:
     """BK: fault a private copy in where a KSM page is mapped; mmap_sem held.
 
-    Kernel: mm/ksm.c, break_ksm(), v2.6.33; specification BK.1-5. Passes over migration entries.
+    Kernel: mm/ksm.c, break_ksm(), v2.6.33; specification BK.1-5. Passes over migration entries,
+    unless `break_ksm_waits_for_migration`.
 
     Returns:
         0 or -ENOMEM.
@@ -201,7 +232,8 @@ async def break_ksm(g: Globals, vma: Vma, address: Vaddr) -> int:
     ret = 0
     while not ret & (VM_FAULT_WRITE | VM_FAULT_SIGBUS | VM_FAULT_OOM):
         await g.rt.cond_resched(BK["1"])
-        page = await follow_page(g, vma, address)
+        waits = g.kernel.break_ksm_waits_for_migration
+        page = await follow_page(g, vma, address, foll_migration=waits)
         if page is None:
             break
         if await page_ksm(page, BK["3"]):
@@ -222,9 +254,8 @@ async def break_cow(g: Globals, rmap_item: RmapItem) -> None:
     await drop_anon_vma(g, rmap_item)
     await mm.mmap_sem.down_read(BC["2"])
     if await mm.mm_users.read(BC["3"]) != 0:
-        vma = vma_at(mm, address)
-        mergeable = vma is not None and vma.vm_flags & VM_MERGEABLE
-        if vma is not None and mergeable and await vma.anon_vma.read(BC["3#2"]) is not None:
+        vma = await mergeable_vma(mm, address, BC["3#2"])
+        if vma is not None:
             await break_ksm(g, vma, address)
     await mm.mmap_sem.up_read(BC["5"])
 

@@ -9,7 +9,12 @@ from __future__ import annotations
 
 from ksmtrio.errors import NullDereference
 from ksmtrio.mm.globals import Globals
-from ksmtrio.mm.ksm_merge import break_cow, try_to_merge_two_pages, try_to_merge_with_ksm_page
+from ksmtrio.mm.ksm_merge import (
+    break_cow,
+    mergeable_vma,
+    try_to_merge_two_pages,
+    try_to_merge_with_ksm_page,
+)
 from ksmtrio.mm.ksm_tree import (
     memcmp_pages,
     remove_rmap_item_from_tree,
@@ -19,20 +24,19 @@ from ksmtrio.mm.ksm_tree import (
     stable_tree_search,
     unstable_tree_insert,
 )
-from ksmtrio.mm.ksm_types import KSM_RUN_MERGE, PAGE_MASK, STABLE_FLAG, MmSlot, RmapItem
+from ksmtrio.mm.ksm_types import KSM_RUN_MERGE, PAGE_MASK, STABLE_FLAG, MmSlot, RmapItem, StableNode
 from ksmtrio.mm.memory import follow_page
 from ksmtrio.mm.mm_types import (
     MMF_VM_MERGEABLE,
     VM_MERGEABLE,
     MmStruct,
     Page,
-    Vma,
     page_anon,
     page_ksm,
     page_stable_node,
 )
-from ksmtrio.mm.mmap import mmdrop, vma_at
-from ksmtrio.mm.swap import put_page
+from ksmtrio.mm.mmap import mmdrop
+from ksmtrio.mm.swap import lru_add_drain_all, put_page
 from ksmtrio.sched.cell import adjust
 from ksmtrio.sched.points import Points
 from ksmtrio.units import PAGE_SIZE, Vaddr
@@ -43,7 +47,8 @@ SG = Points(
     __name__,
     "scan_get_next_rmap_item",
     "SG",
-    "1 4 6 7 8.3 8.4.1 8.4.3 8.4.3#2 8.4.3/put_page 8.4.4 8.4.4/put_page 9 11 12 "
+    "1 3 3/pagevec_lru_add 3/pagevec_lru_add#2 3/release_pages 4 6 7 8.3 8.4.1 8.4.3 8.4.3#2 "
+    "8.4.3/put_page 8.4.4 8.4.4/put_page 9 11 12 "
     "12#2 12#3 12/free_mm_slot 14",
 )
 GR = Points(__name__, "get_next_rmap_item", "GR", "1 1.3 1.3#2 2 2#2 3")
@@ -95,9 +100,18 @@ async def ksm_do_scan(g: Globals, scan_npages: int) -> None:
         if found is None:
             return
         rmap_item, page = found
-        if not (await page_ksm(page, DS["3"]) and rmap_item.address & STABLE_FLAG):
+        if not await _merged_already(g, page, rmap_item):
             await cmp_and_merge_page(g, page, rmap_item)
         await put_page(g, page, DS["5/put_page"])
+
+
+async def _merged_already(g: Globals, page: Page, rmap_item: RmapItem) -> bool:
+    """DS.3: is there nothing to do? The item's node is not compared in v2.6.33."""
+    if not g.kernel.scan_compares_nodes:
+        return await page_ksm(page, DS["3"]) and bool(rmap_item.address & STABLE_FLAG)
+    node = await page_stable_node(page, DS["3"])
+    stable = bool(rmap_item.address & STABLE_FLAG)
+    return stable and node is not None and rmap_item.head is node
 
 
 async def scan_get_next_rmap_item(g: Globals) -> tuple[RmapItem, Page] | None:
@@ -113,12 +127,16 @@ async def scan_get_next_rmap_item(g: Globals) -> tuple[RmapItem, Page] | None:
         return None
     slot = cursor.mm_slot
     if slot is ksm.head:
+        if g.kernel.scan_drains_pagevecs:
+            await lru_add_drain_all(g, SG["3"])
         ksm.unstable_root = []
         await ksm.ksm_mmlist_lock.lock(SG["4"])
         slot = ksm.mm_list[0] if ksm.mm_list else ksm.head
         cursor.mm_slot = slot
         ksm.ksm_mmlist_lock.unlock(SG["4"])
         cursor.address, cursor.rmap_list = 0, 0
+        if slot is ksm.head and g.kernel.scan_rechecks_mm_list:
+            return None
     while True:
         if slot.mm is None:
             # The only slot was unlinked by __ksm_exit between SG.1 and SG.4.
@@ -190,6 +208,11 @@ async def _next_slot(g: Globals, slot: MmSlot, mm: MmStruct) -> MmSlot:
     if gone:
         ksm.mm_list = tuple(s for s in ksm.mm_list if s is not slot)
         ksm.list_empty.write_in_step(SG["11"], not ksm.mm_list)
+    if not gone and g.kernel.scan_drops_mmap_sem_first:
+        # Once the lock is dropped, __ksm_exit may free the slot, and mmput then the mm.
+        await mm.mmap_sem.up_read(SG["12#2"])
+        ksm.ksm_mmlist_lock.unlock(SG["11"])
+        return following
     ksm.ksm_mmlist_lock.unlock(SG["11"])
     if gone:
         await g.rt.point(SG["12/free_mm_slot"], "kmem_cache_free", None)
@@ -270,11 +293,7 @@ async def cmp_and_merge_page(g: Globals, page: Page, rmap_item: RmapItem) -> Non
         if not g.kernel.search_returns_page and stable_node is not None:
             kpage = await stable_node_page(g, stable_node, CM["2"])
         if not await try_to_merge_with_ksm_page(g, rmap_item, page, kpage):
-            await kpage.page_lock.lock(CM["6"])
-            if g.kernel.search_returns_page:
-                stable_node = await page_stable_node(kpage, CM["6#2"])
-            await stable_tree_append(g, rmap_item, stable_node)
-            await kpage.page_lock.unlock(CM["6#3"])
+            await _append_to_node_of(g, kpage, rmap_item, stable_node)
         await put_page(g, kpage, CM["7/put_page"])
         return
     checksum = (await page.content[0].read(CM["8"]), await page.content[1].read(CM["8#2"]))
@@ -285,10 +304,46 @@ async def cmp_and_merge_page(g: Globals, page: Page, rmap_item: RmapItem) -> Non
     if candidate is None:
         return
     tree_rmap_item, tree_page = candidate
+    if g.kernel.proposed_insert_before_upgrade:
+        await _merge_two_in_turn(g, rmap_item, page, tree_rmap_item, tree_page)
+        await put_page(g, tree_page, CM["12/put_page"])
+        return
     merged = await try_to_merge_two_pages(g, rmap_item, page, tree_rmap_item, tree_page)
     await put_page(g, tree_page, CM["12/put_page"])
     if merged is not None:
         await _insert_merged(g, merged, rmap_item, tree_rmap_item)
+
+
+async def _merge_two_in_turn(
+    g: Globals, rmap_item: RmapItem, page: Page, tree_rmap_item: RmapItem, tree_page: Page
+) -> None:
+    """Ours, no kernel has it: `page` becomes a KSM page with a node, then the other joins it.
+
+    Where the second step fails there is nothing to undo: a KSM page with one item is complete.
+    """
+    if await try_to_merge_with_ksm_page(g, rmap_item, page, None):
+        return
+    await _append_to_node_of(g, page, rmap_item)
+    if await try_to_merge_with_ksm_page(g, tree_rmap_item, tree_page, page):
+        return
+    await remove_rmap_item_from_tree(g, tree_rmap_item)
+    await _append_to_node_of(g, page, tree_rmap_item)
+
+
+async def _append_to_node_of(
+    g: Globals, kpage: Page, rmap_item: RmapItem, found: StableNode | None = None
+) -> None:
+    """CM.6: hang an item on the node of a KSM page, read under the page's lock.
+
+    Args:
+        found: the node to which the search led, trusted where `search_returns_page` is off.
+    """
+    await kpage.page_lock.lock(CM["6"])
+    stable_node = found
+    if g.kernel.search_returns_page or found is None:
+        stable_node = await page_stable_node(kpage, CM["6#2"])
+    await stable_tree_append(g, rmap_item, stable_node)
+    await kpage.page_lock.unlock(CM["6#3"])
 
 
 async def _insert_merged(
@@ -348,7 +403,7 @@ async def get_mergeable_page(g: Globals, rmap_item: RmapItem) -> Page | None:
     await mm.mmap_sem.down_read(GM["1"])
     page: Page | None = None
     if not await ksm_test_exit(mm, GM["2"]):
-        vma = await _mergeable_vma(mm, address, GM["3"])
+        vma = await mergeable_vma(mm, address, GM["3"])
         if vma is not None:
             page = await follow_page(g, vma, address)
             if page is not None and not await page_anon(page, GM["5"]):
@@ -356,11 +411,3 @@ async def get_mergeable_page(g: Globals, rmap_item: RmapItem) -> Page | None:
                 page = None
     await mm.mmap_sem.up_read(GM["6"])
     return page
-
-
-async def _mergeable_vma(mm: MmStruct, address: Vaddr, at: str) -> Vma | None:
-    """Return the vma at an address if ksmd may merge there; mmap_sem held."""
-    vma = vma_at(mm, address)
-    if vma is None or not vma.vm_flags & VM_MERGEABLE:
-        return None
-    return vma if await vma.anon_vma.read(at) is not None else None

@@ -19,11 +19,12 @@ from ksmtrio.mm.ksm_types import (
     StableNode,
 )
 from ksmtrio.mm.mm_types import KSM_NULL, AnonVma, Page, page_stable_node
+from ksmtrio.mm.page_flags import PG_SWAPCACHE
 from ksmtrio.mm.swap import get_page, put_page
 from ksmtrio.sched.cell import adjust
 from ksmtrio.sched.points import Points
 
-GK = Points(__name__, "get_ksm_page", "GK", "1 2 3 4 4/put_page")
+GK = Points(__name__, "get_ksm_page", "GK", "1 2 3 3/page_swapcache 3/cpu_relax 4 4/put_page 6")
 RN = Points(__name__, "remove_node_from_stable_tree", "RN", "1 1.1 1.1#2 1.3 1.4 2 3")
 RI = Points(__name__, "remove_rmap_item_from_tree", "RI", "1 3 4 5 6/put_page 7 7#2 8 8#2 8#3 9")
 HA = Points(__name__, "hold_anon_vma", "HA", "2")
@@ -63,22 +64,43 @@ async def get_ksm_page(g: Globals, stable_node: StableNode) -> Page | None:
 
     Kernel: mm/ksm.c, get_ksm_page(), v2.6.33; specification GK.1-6.
     Context: ksm_thread_mutex held; takes no page lock; enters RCU. Races with migration between its
-    count look (MM.2) and the clearing of the old page's word (MC.7).
+    count look (MM.2) and the clearing of the old page's word (MC.7), and with whoever freezes the
+    count of a page in the swap cache (MM.5, RX.2), unless `get_ksm_page_waits_while_frozen`.
 
     Returns:
         The page, referenced and not locked, or None when the node was stale (and is gone).
     """
     key = stable_node.word
     rcu_read_lock(g.rt)
-    page = await stable_node_page(g, stable_node, GK["1"])
-    if await page.mapping.read(GK["2"]) is key and await page.count.inc_not_zero(GK["3"]):
-        if await page.mapping.read(GK["4"]) is key:
-            rcu_read_unlock(g.rt)
-            return page
-        await put_page(g, page, GK["4/put_page"])
+    while True:
+        page = await stable_node_page(g, stable_node, GK["1"])
+        if await page.mapping.read(GK["2"]) is key and await _get_page_unless_frozen(g, page):
+            if await page.mapping.read(GK["4"]) is key:
+                rcu_read_unlock(g.rt)
+                return page
+            await put_page(g, page, GK["4/put_page"])
+        if not g.kernel.get_ksm_page_waits_while_frozen:
+            break
+        if await stable_node_page(g, stable_node, GK["6"]) is page:
+            break
     rcu_read_unlock(g.rt)
     await remove_node_from_stable_tree(g, stable_node)
     return None
+
+
+async def _get_page_unless_frozen(g: Globals, page: Page) -> bool:
+    """GK.3: take a reference unless the count is 0.
+
+    0 means free or frozen; v2.6.33 takes both for free, later kernels wait for a page that still
+    is in the swap cache.
+    """
+    while not await page.count.inc_not_zero(GK["3"]):
+        if not g.kernel.get_ksm_page_waits_while_frozen:
+            return False
+        if not await page.flags.test(GK["3/page_swapcache"], PG_SWAPCACHE):
+            return False
+        await g.rt.cpu_relax(GK["3/cpu_relax"])
+    return True
 
 
 async def hlist_next(

@@ -87,17 +87,27 @@ def vm_normal_page(g: Globals, pte: Pte) -> Page | None:
     return None if pte.special else g.pfn_to_page(pte.pfn)
 
 
-async def follow_page(g: Globals, vma: Vma, address: Vaddr) -> Page | None:
+async def follow_page(
+    g: Globals, vma: Vma, address: Vaddr, *, foll_migration: bool = False
+) -> Page | None:
     """follow_page(FOLL_GET): the page mapped at an address, with a reference.
 
-    Kernel: mm/memory.c, follow_page(), v2.6.33; specification FP. Context: mmap_sem held. Never
-    waits for migration entries. Differs: the zero page gives None instead of a page that every
-    caller then turns down as not anonymous or reserved.
+    Kernel: mm/memory.c, follow_page(), v2.6.33; specification FP. Context: mmap_sem held. Differs:
+    the zero page gives None instead of a page that every caller then turns down as not anonymous
+    or reserved.
+
+    Args:
+        foll_migration: FOLL_MIGRATION, of later kernels: sleep until a migration entry is gone.
     """
     mm = vma.vm_mm
     ptl = mm.ptl(address)
     await ptl.lock(FP["1"])
     pte = await mm.pte(address).read(FP["2"])
+    while foll_migration and pte.migration:
+        ptl.unlock(FP["2"])
+        await migration_entry_wait(g, mm, address)
+        await ptl.lock(FP["1"])
+        pte = await mm.pte(address).read(FP["2"])
     page = vm_normal_page(g, pte) if pte.present else None
     if page is not None:
         await get_page(page, FP["5"])

@@ -50,7 +50,7 @@ UM = Points(
     __name__,
     "unmap_and_move",
     "UM",
-    "2 3 4 6 7 8 8/wait_on_page_writeback 8/wait_on_page_writeback#2 9 10 13 17",
+    "2 3 4 6 7 8 8/wait_on_page_writeback 8/wait_on_page_writeback#2 9 9#2 9#3 9#4 10 13 17",
 )
 MN = Points(__name__, "move_to_new_page", "MN", "1 2 3 3#2 4 6 7")
 MM = Points(__name__, "migrate_page_move_mapping", "MM", "1 2 4 4a 4a#2 5 6 6#2 6#3 7 8 9")
@@ -194,22 +194,33 @@ async def _unmap_then_move(g: Globals, new: Page, page: Page) -> int:
     if in_rcu:
         # Keeps the anon_vma of a page that is unmapped meanwhile an anon_vma.
         rcu_read_lock(g.rt)
+    remap = True
+    if in_rcu and g.kernel.migrate_skips_unmapped_anon:
+        # An unmapped page's anon_vma may have been freed before the RCU section began.
+        unmapped = not await page_ksm(page, UM["9#2"]) and not await page_mapped(page, UM["9#3"])
+        if unmapped and not await page.flags.test(UM["9#4"], PG_SWAPCACHE):
+            rcu_read_unlock(g.rt)
+            return rc
+        remap = not unmapped
     if await page.mapping.read(UM["10"]) is not None:
         await try_to_unmap(g, page, TTU_MIGRATION | TTU_IGNORE_MLOCK | TTU_IGNORE_ACCESS)
     if not await page_mapped(page, UM["13"]):
-        rc = await move_to_new_page(g, new, page)
-    if rc:
+        rc = await move_to_new_page(g, new, page, remap=remap)
+    if rc and remap:
         await remove_migration_ptes(g, page, page)
     if in_rcu:
         rcu_read_unlock(g.rt)
     return rc
 
 
-async def move_to_new_page(g: Globals, new: Page, page: Page) -> int:
+async def move_to_new_page(g: Globals, new: Page, page: Page, *, remap: bool = True) -> int:
     """MN: give the new page the old one's identity and content.
 
     Kernel: mm/migrate.c, move_to_new_page(), v2.6.33; specification MN.1-8. Old page locked and
     unmapped. Returns 0 or -EAGAIN.
+
+    Args:
+        remap: there may be migration entries to be replaced.
     """
     if not await new.page_lock.trylock(MN["1"]):
         raise KernelBug(MN["1"], "BUG in move_to_new_page: new page is locked")
@@ -221,7 +232,8 @@ async def move_to_new_page(g: Globals, new: Page, page: Page) -> int:
     rc = await migrate_page_move_mapping(g, new, page)
     if rc == 0:
         await migrate_page_copy(g, new, page)
-        await remove_migration_ptes(g, page, new)
+        if remap:
+            await remove_migration_ptes(g, page, new)
     else:
         await new.mapping.write(MN["6"], None)
     await new.page_lock.unlock(MN["7"])
@@ -292,11 +304,13 @@ async def remove_migration_ptes(g: Globals, old: Page, new: Page) -> None:
 async def remove_migration_pte(g: Globals, new: Page, vma: Vma, address: Vaddr, old: Page) -> int:
     """RM: turn one migration entry back into a present pte.
 
-    Kernel: mm/migrate.c, remove_migration_pte(), v2.6.33; specification RM.1-5.
+    Kernel: mm/migrate.c, remove_migration_pte(), v2.6.33; specification RM.1-5. The lockless look
+    may miss an entry that mremap moves meanwhile.
     """
     mm = vma.vm_mm
     cell = mm.pte(address)
-    if not (await cell.read(RM["1"])).migration:
+    looks_first = not g.kernel.remove_migration_pte_locks_first
+    if looks_first and not (await cell.read(RM["1"])).migration:
         return SWAP_AGAIN
     ptl = mm.ptl(address)
     await ptl.lock(RM["2"])

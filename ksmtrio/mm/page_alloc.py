@@ -166,10 +166,17 @@ async def free_hot_cold_page(g: Globals, page: Page) -> None:
     if migratetype == MIGRATE_ISOLATE:
         zone = g.zone_of(page)
         await zone.lock.lock(PF["6#3"])
+        if g.kernel.free_rechecks_migratetype:
+            migratetype = _pageblock_type(g, page, PF["6#3"])
         _free_one_page(zone, page, migratetype, PF["6#3"])
         zone.lock.unlock(PF["6#3"])
     else:
         g.this_cpu.pcp.append(page)
+
+
+def _pageblock_type(g: Globals, page: Page, at: str) -> int:
+    """get_pageblock_migratetype() with zone->lock held, so that it cannot change."""
+    return g.section_of(page.pfn).pageblock_of(page.pfn).read_in_step(at)
 
 
 def _free_one_page(zone: Zone, page: Page, migratetype: int, at: str) -> None:
@@ -183,7 +190,7 @@ async def drain_all_pages(g: Globals, at: str) -> None:
     """drain_all_pages(): give every CPU's free pages back to the buddy lists.
 
     Each page goes to the list of the migratetype it was freed under, even when its pageblock has
-    been isolated since.
+    been isolated since, unless `drain_rechecks_migratetype`.
     """
     for cpu in g.per_cpu:
         await g.rt.point(at, "drain_pages", None)
@@ -191,6 +198,8 @@ async def drain_all_pages(g: Globals, at: str) -> None:
             await zone.lock.lock(f"{at}#2")
             for page in _take_pcp(g, cpu, zone):
                 migratetype = page.private.read_in_step(at)
+                if g.kernel.drain_rechecks_migratetype:
+                    migratetype = _pageblock_type(g, page, at)
                 _free_one_page(zone, page, migratetype, at)
             zone.lock.unlock(at)
 

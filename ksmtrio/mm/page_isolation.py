@@ -118,7 +118,11 @@ async def check_pages_isolated(g: Globals, section: Section) -> int:
         page = g.pfn_to_page(pfn)
         if not await page.flags.test(CI["3"], PG_BUDDY):
             count = await page.count.read(CI["4"])
-            if count or await page.private.read(CI["5"]) != MIGRATE_ISOLATE:
+            if (
+                g.kernel.isolated_means_buddy
+                or count
+                or await page.private.read(CI["5"]) != MIGRATE_ISOLATE
+            ):
                 zone.lock.unlock(CI["5"])
                 return -EBUSY
         checked += 1

@@ -37,7 +37,7 @@ async def protect(w: KernelWorld, ref: str) -> Pte | None:
     await get_page(page, AT)
     await w.mm(ref[0]).mmap_sem.down_read(AT)
     assert await page.page_lock.trylock(AT)
-    pte = await write_protect_page(w.vma(ref), page)
+    pte = await write_protect_page(w.g, w.vma(ref), page)
     await page.page_lock.unlock(AT)
     await w.mm(ref[0]).mmap_sem.up_read(AT)
     await put_page(w.g, page, AT)

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the tests of latent defects share: the claim that they make, and small scenarios."""
+
+from __future__ import annotations
+
+from ksmtrio.campaign.known import load_known_issues, match_known
+from ksmtrio.execution import Outcome
+from ksmtrio.scenario import parse_scenario
+from ksmtrio.scenario.schema import Scenario
+from tests.campaigns import follow
+
+
+def assert_defect(scenario: str | Scenario, *turns: str, signature: str, fix: str) -> Outcome:
+    """Assert that v2.6.33 shows a listed defect on these turns, and that its fix cures it.
+
+    With that fix alone another defect may show in its place; `latest-fixes` must be clean.
+
+    Args:
+        signature: of the one finding.
+        fix: the switch that its entry in `known_issues.toml` names.
+
+    Returns:
+        What v2.6.33 did.
+    """
+    shown = follow(scenario, *turns)
+    assert shown.signatures() == (signature,)
+    issue = match_known(signature, load_known_issues())
+    assert issue is not None
+    assert issue.fix == fix
+    assert signature not in follow(scenario, *turns, with_=[fix]).signatures()
+    assert follow(scenario, *turns, kernel_name="latest-fixes").signatures() == ()
+    return shown
+
+
+def small(processes: str, actors: str, *, ksm: str = "batches = 1", machine: str = "") -> Scenario:
+    """Return a scenario of a few lines: ksmd and the given processes and actors."""
+    head = f"""
+format = 1
+name = "small"
+description = "made for one defect"
+[machine]
+pages_per_block = 4
+{machine}
+[ksm]
+{ksm}
+[[actor]]
+name = "ksmd"
+kind = "ksmd"
+"""
+    return parse_scenario(head + processes + actors, "small")
+
+
+def process(name: str, contents: str, more: str = "") -> str:
+    """Return the TOML of a process with one mergeable area in block 1."""
+    return (
+        f'[[process]]\nname = "{name}"\n[[process.vma]]\npages = 1\ncontents = {contents}\n'
+        f"mergeable = true\nblock = 1\n{more}\n"
+    )
+
+
+def fork(name: str, of: str) -> str:
+    """Return the TOML of a process that was forked from another."""
+    return f'[[process]]\nname = "{name}"\nforked_from = "{of}"\n'
+
+
+def task(name: str, of: str, *ops: str) -> str:
+    """Return the TOML of a task with a few operations."""
+    where = f'process = "{of}"\n' if of else ""
+    program = ", ".join(ops)
+    return f'[[actor]]\nname = "{name}"\nkind = "user_task"\n{where}program = [{program}]\n'
+
+
+OFFLINE = task("hotplug", "", '{ op = "offline", block = 1 }')
+EXIT = '{ op = "exit" }'
+UNMAP = '{ op = "munmap", page = 0 }'
