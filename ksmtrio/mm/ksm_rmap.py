@@ -8,10 +8,10 @@ is what keeps the list of items still. Tests: `tests/unit/test_ksm_rmap.py`.
 
 from __future__ import annotations
 
-from ksmtrio.errors import KernelBug, VmBug
+from ksmtrio.errors import VmBug
 from ksmtrio.mm.globals import Globals
-from ksmtrio.mm.ksm_tree import kpfn_of, stable_node_page
-from ksmtrio.mm.ksm_types import PAGE_MASK, RmapItem, StableNode
+from ksmtrio.mm.ksm_tree import hlist_next, kpfn_of, stable_node_page
+from ksmtrio.mm.ksm_types import PAGE_MASK, RmapItem
 from ksmtrio.mm.mm_types import (
     AnonVma,
     Page,
@@ -134,36 +134,24 @@ def _vmas_of_pass(
     ]
 
 
-async def _next_item(
-    g: Globals, stable_node: StableNode, after: RmapItem | None, at: str
-) -> RmapItem | None:
-    """Follow the hlist by one link, from its head or from an item; None at the end.
-
-    An item that was unlinked under the walker leads to a poisoned pointer.
-    """
-    await g.rt.point(at, "hlist_for_each", stable_node.kpfn)
-    items = stable_node.hlist
-    if after is None:
-        return items[0] if items else None
-    if after not in items:
-        raise KernelBug(at, f"general protection fault: {after.name} was unlinked under the walk")
-    following = items.index(after) + 1
-    return items[following] if following < len(items) else None
-
-
 async def page_referenced_ksm(g: Globals, page: Page) -> Referenced:
     """PR: test and clear the accessed bits that the node's items lead to; page locked.
 
-    Kernel: mm/ksm.c, page_referenced_ksm(), v2.6.33. Steps: 1 a snapshot of the mapcount; 2 the
-    node, none: nothing is referenced; 3 for each item, in pass 0 the item's own mm and in pass 1
-    those that forked from it, until as many ptes were seen as the snapshot says.
+    Kernel: mm/ksm.c, page_referenced_ksm(), v2.6.33.
+
+    Steps of PR:
+        1. Read the mapcount: so many ptes are to be found.
+        2. Read the node; none: nothing is referenced.
+        3. For each item, in pass 0 for the item's own mm and in pass 1 for those that forked from
+           it: LOCK its anon_vma; page_referenced_one where its address is covered; UNLOCK. All
+           ptes found: done.
     """
     found = Referenced(await page_mapcount(page, PR["1"]))
     stable_node = await page_stable_node(page, PR["2"])
     if stable_node is None:
         return found
     for forks in (False, True):
-        rmap_item = await _next_item(g, stable_node, None, PR["3"])
+        rmap_item = await hlist_next(g, stable_node, None, PR["3"])
         while rmap_item is not None:
             anon_vma, address = await _lock_item_anon_vma(rmap_item, PR["3.1"])
             for vma in _vmas_of_pass(anon_vma, rmap_item, address, forks=forks):
@@ -173,7 +161,7 @@ async def page_referenced_ksm(g: Globals, page: Page) -> Referenced:
             anon_vma.lock.unlock(PR["3.1"])
             if found.mapcount == 0:
                 return found
-            rmap_item = await _next_item(g, stable_node, rmap_item, PR["3"])
+            rmap_item = await hlist_next(g, stable_node, rmap_item, PR["3"])
     return found
 
 
@@ -188,7 +176,7 @@ async def try_to_unmap_ksm(g: Globals, page: Page, flags: int) -> int:
         return SWAP_FAIL
     ret = SWAP_AGAIN
     for forks in (False, True):
-        rmap_item = await _next_item(g, stable_node, None, TU["2"])
+        rmap_item = await hlist_next(g, stable_node, None, TU["2"])
         while rmap_item is not None:
             anon_vma, address = await _lock_item_anon_vma(rmap_item, TU["2.1"])
             for vma in _vmas_of_pass(anon_vma, rmap_item, address, forks=forks):
@@ -197,7 +185,7 @@ async def try_to_unmap_ksm(g: Globals, page: Page, flags: int) -> int:
                     anon_vma.lock.unlock(TU["2.2"])
                     return ret
             anon_vma.lock.unlock(TU["2.2"])
-            rmap_item = await _next_item(g, stable_node, rmap_item, TU["2"])
+            rmap_item = await hlist_next(g, stable_node, rmap_item, TU["2"])
     return ret
 
 
@@ -205,13 +193,18 @@ async def rmap_walk_ksm(g: Globals, page: Page, action: RmapAction) -> int:
     """RW: call `action` at every place that the node's items lead to; page locked.
 
     Kernel: mm/ksm.c, rmap_walk_ksm(), v2.6.33.
+
+    Steps of RW:
+        1. Read the node; none: done, nothing is visited.
+        2. For each item, in pass 0 for the item's own mm and in pass 1 for those that forked from
+           it: LOCK its anon_vma; action where its address is covered; UNLOCK.
     """
     stable_node = await page_stable_node(page, RW["1"])
     if stable_node is None:
         return SWAP_AGAIN
     ret = SWAP_AGAIN
     for forks in (False, True):
-        rmap_item = await _next_item(g, stable_node, None, RW["2"])
+        rmap_item = await hlist_next(g, stable_node, None, RW["2"])
         while rmap_item is not None:
             anon_vma, address = await _lock_item_anon_vma(rmap_item, RW["2.1"])
             for vma in _vmas_of_pass(anon_vma, rmap_item, address, forks=forks):
@@ -221,7 +214,7 @@ async def rmap_walk_ksm(g: Globals, page: Page, action: RmapAction) -> int:
             anon_vma.lock.unlock(RW["2.1"])
             if ret != SWAP_AGAIN:
                 return ret
-            rmap_item = await _next_item(g, stable_node, rmap_item, RW["2"])
+            rmap_item = await hlist_next(g, stable_node, rmap_item, RW["2"])
     return ret
 
 

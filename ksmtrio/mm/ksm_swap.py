@@ -16,12 +16,12 @@ from ksmtrio.mm.swap import add_page_to_unevictable_list, lru_cache_add_lru, put
 from ksmtrio.sched.points import Points
 from ksmtrio.units import Vaddr
 
+CASE = Points(__name__, "ksm_might_need_to_copy", "", "case case#2 case#3")
 NC = Points(
     __name__,
     "ksm_might_need_to_copy",
     "NC",
-    "case case#2 case#3 1 2 2#2 2#3 2/put_page 3 3#2 4 4#2 4/pagevec_lru_add "
-    "4/pagevec_lru_add#2 4/release_pages 5",
+    "1 2 2#2 2#3 2/put_page 3 3#2 4 4#2 4/pagevec_lru_add 4/pagevec_lru_add#2 4/release_pages 5",
 )
 
 
@@ -37,11 +37,11 @@ async def ksm_might_need_to_copy(g: Globals, page: Page, vma: Vma, address: Vadd
         `page`; or a copy, locked, with the lock and the reference on `page` given up; or None when
         memory is short, `page` given up as well.
     """
-    anon_vma = await page_anon_vma(page, NC["case"])
+    anon_vma = await page_anon_vma(page, CASE["case"])
     if anon_vma is None:
         return page
-    index = await page.index.read(NC["case#2"])
-    same = anon_vma is await vma.anon_vma.read(NC["case#3"])
+    index = await page.index.read(CASE["case#2"])
+    same = anon_vma is await vma.anon_vma.read(CASE["case#3"])
     if same and index == vma.linear_page_index(address):
         return page
     await page.page_lock.unlock(NC["1"])

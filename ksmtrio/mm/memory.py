@@ -50,6 +50,7 @@ VM_FAULT_MAJOR: Final = 0x0004
 VM_FAULT_WRITE: Final = 0x0008
 ZERO_PFN: Final = -2
 """The zero page's frame number; the zero page has no struct page in the model."""
+ZERO_PTE: Final = Pte("present", ZERO_PFN, young=True, special=True)
 
 FP = Points(__name__, "follow_page", "FP", "1 2 5 6")
 HP = Points(__name__, "handle_pte_fault", "HP", "1 4 5 8")
@@ -57,29 +58,31 @@ AF = Points(
     __name__,
     "do_anonymous_page",
     "AF",
-    "1 1#2 1#3 2 2#2 2#3 4 5 5/put_page 6 6/lru 7 zero.1 zero.2 zero.3",
+    "1 1#2 1#3 2 2#2 2#3 3 4 5 5/put_page 6 6/lru 7",
 )
+AF_ZERO = Points(__name__, "do_anonymous_page", "", "zero.1 zero.2 zero.3")
 CW = Points(
     __name__,
     "do_wp_page",
     "CW",
-    "1 1.1 1.1#2 1.1#3 1.1#4 1.1#5 1.1#6 1.2 1.3 3 4 4#2 4#3 5 5#2 5#3 6 6#2 9 10 10a 10b 10b/lru "
-    "10c 10d 11/put_page 12/put_page",
+    "1 1.1 1.1#2 1.1#3 1.1#4 1.1#5 1.1#6 1.2 1.3 3 4 4#2 4#3 5 5#2 5#3 6 6#2 7 9 10 10a 10b "
+    "10b/lru 10c 10d 11/put_page 12/put_page",
 )
 SW = Points(
     __name__,
     "do_swap_page",
     "SW",
     "2 2/find_get_page 2/find_get_page#2 2/find_get_page#3 3 3#2 4 6 7 8 8#2 8#3 8/put_page 9c 9d "
-    "9d#2 10 10/swap_free 11 11#2 12",
+    "9d#2 10 10/swap_free 11/vm_swap_full 11/vm_swap_full#2 11#2 12",
 )
 ZP = Points(
     __name__,
     "zap_pte_range",
     "ZP",
-    "lock 1 1#2 2 4 5 5/pagevec_lru_add 5/pagevec_lru_add#2 5/release_pages 6 6/free_swap_cache "
+    "1 1#2 2 4 5 5/pagevec_lru_add 5/pagevec_lru_add#2 5/release_pages 6 6/free_swap_cache "
     "6/free_swap_cache#2 6/free_swap_cache#3 6/free_swap_cache#4 6/put_page",
 )
+ZP_LOCK = Points(__name__, "zap_pte_range", "", "lock")
 
 
 def vm_normal_page(g: Globals, pte: Pte) -> Page | None:
@@ -150,17 +153,17 @@ async def do_anonymous_page(
     """AF: first touch of an address. Kernel: mm/memory.c, do_anonymous_page(), v2.6.33."""
     ptl = vma.vm_mm.ptl(address)
     if not write:
-        await ptl.lock(AF["zero.1"])
-        if (await cell.read(AF["zero.2"])).none:
-            await cell.write(AF["zero.3"], Pte("present", ZERO_PFN, young=True, special=True))
-        ptl.unlock(AF["zero.3"])
+        await ptl.lock(AF_ZERO["zero.1"])
+        if (await cell.read(AF_ZERO["zero.2"])).none:
+            await cell.write(AF_ZERO["zero.3"], ZERO_PTE)
+        ptl.unlock(AF_ZERO["zero.3"])
         return 0
     if await anon_vma_prepare(g, vma, AF["1"]):
         return VM_FAULT_OOM
     page = await alloc_page(g, AF["2"], zero=True)
     if page is None:
         return VM_FAULT_OOM
-    page.flags.change_in_step(AF["2"], set_=PG_UPTODATE)
+    await page.flags.set(AF["3"], PG_UPTODATE)
     await ptl.lock(AF["4"])
     if not (await cell.read(AF["5"])).none:
         await put_page(g, page, AF["5/put_page"])
@@ -240,7 +243,11 @@ async def _map_swapped(
     await page_add_anon_rmap(page, vma, address, SW["9d"])
     await swap_free(g, entry, SW["10"])
     locked = vma.vm_flags & VM_LOCKED
-    if await vm_swap_full(g, SW["11"]) or locked or await page.flags.test(SW["11#2"], PG_MLOCKED):
+    if (
+        await vm_swap_full(g, SW["11/vm_swap_full"])
+        or locked
+        or await page.flags.test(SW["11#2"], PG_MLOCKED)
+    ):
         await try_to_free_swap(g, page)
     return pte, reuse or not write
 
@@ -310,7 +317,7 @@ async def _wp_copy(
     if page is not None:
         for half, label in ((0, CW["6"]), (1, CW["6#2"])):
             new.content[half].write_in_step(label, await page.content[half].read(label))
-    new.flags.change_in_step(CW["6"], set_=PG_UPTODATE)
+    await new.flags.set(CW["7"], PG_UPTODATE)
     await ptl.lock(CW["9"])
     ret = 0
     surplus: Page | None = new
@@ -348,12 +355,12 @@ async def zap_pte_range(g: Globals, vma: Vma, start: Vaddr, end: Vaddr) -> list[
         present = list(mm.ptes.irange(vpn, stop, inclusive=(True, False)))
         if present:
             ptl = mm.ptl(vpn << PAGE_SHIFT)
-            await ptl.lock(ZP["lock"])
+            await ptl.lock(ZP_LOCK["lock"])
             for number in present:
                 page = await _zap_pte(g, mm.ptes[number])
                 if page is not None:
                     batch.append(page)
-            ptl.unlock(ZP["lock"])
+            ptl.unlock(ZP_LOCK["lock"])
         vpn = stop
     return batch
 

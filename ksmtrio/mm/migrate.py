@@ -54,7 +54,7 @@ UM = Points(
 )
 MN = Points(__name__, "move_to_new_page", "MN", "1 2 3 3#2 4 6 7")
 MM = Points(__name__, "migrate_page_move_mapping", "MM", "1 2 4 4a 4a#2 5 6 6#2 6#3 7 8 9")
-MC = Points(__name__, "migrate_page_copy", "MC", "1 1#2 2 2#2 3 4 6 6#2 7")
+MC = Points(__name__, "migrate_page_copy", "MC", "1 1#2 2 2#2 2#3 3 4 6 6#2 7")
 RM = Points(__name__, "remove_migration_pte", "RM", "1 2 3 3#2 4a 4c 4d 4d#2")
 MPG = Points(__name__, "migrate_pages", "MPg", "2")
 
@@ -79,7 +79,13 @@ NewPage = Callable[[Page], Awaitable[Target]]
 
 
 async def migrate_prep(g: Globals) -> int:
-    """MP: get all pages out of the pagevecs, so that they can be isolated; sleeps."""
+    """MP: get all pages out of the pagevecs, so that they can be isolated; sleeps.
+
+    Kernel: mm/migrate.c, migrate_prep(), v2.6.33.
+
+    Steps of MP:
+        1. lru_add_drain_all: have every CPU empty its pagevecs, and sleep until they have.
+    """
     await lru_add_drain_all(g, MP["1"])
     return 0
 
@@ -277,11 +283,12 @@ async def migrate_page_copy(g: Globals, new: Page, page: Page) -> None:
     """
     for half, label in ((0, MC["1"]), (1, MC["1#2"])):
         new.content[half].write_in_step(label, await page.content[half].read(label))
-    kept = await page.flags.read(MC["2"]) & (
-        PG_REFERENCED | PG_UPTODATE | PG_ACTIVE | PG_UNEVICTABLE
-    )
+    kept = await page.flags.read(MC["2"]) & (PG_REFERENCED | PG_UPTODATE)
     new.flags.change_in_step(MC["2"], set_=kept)
-    page.flags.change_in_step(MC["2#2"], clear=PG_ACTIVE | PG_UNEVICTABLE)
+    if await page.flags.test_and_clear(MC["2#2"], PG_ACTIVE):
+        new.flags.change_in_step(MC["2#2"], set_=PG_ACTIVE)
+    elif await page.flags.test_and_clear(MC["2#3"], PG_UNEVICTABLE):
+        new.flags.change_in_step(MC["2#3"], set_=PG_UNEVICTABLE)
     if await page.flags.test_and_clear(MC["3"], PG_DIRTY):
         new.flags.change_in_step(MC["3"], set_=PG_DIRTY)
     if await page.flags.test_and_clear(MC["4"], PG_MLOCKED):

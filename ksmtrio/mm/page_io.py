@@ -16,8 +16,8 @@ from ksmtrio.mm.swap_types import Bio
 from ksmtrio.mm.swapfile_reuse import try_to_free_swap
 from ksmtrio.sched.points import Points
 
-WRITE = Points(__name__, "swap_writepage", "SL", "7.1 7.2 7.3 7.4 7.5 7.5/wake_up")
-READ = Points(__name__, "swap_readpage", "SW", "3 3.2 3.2/wake_up")
+WRITE = Points(__name__, "swap_writepage", "", "7.1 7.2 7.3 7.4 7.5 7.5/wake_up")
+READ = Points(__name__, "swap_readpage", "", "3 3.2 3.2/wake_up")
 IO = Points(
     __name__,
     "end_swap_bio",

@@ -58,7 +58,7 @@ T1 = Points(
     "1 1#2 1#3 2 2/mlock_vma_page 2#2 3 4a 4b 4c 4c#2 4c/swap_duplicate 4c/mmlist 4c/mmlist#2 4d "
     "4d#2 4e 4f",
 )
-PR1 = Points(__name__, "page_referenced_one", "PR", "1 1#2 1#3 3")
+PR1 = Points(__name__, "page_referenced_one", "", "1 1#2 1#3 3")
 PRA = Points(__name__, "page_referenced_anon", "", "1 1#2 1#3 2")
 WA = Points(__name__, "rmap_walk_anon", "WA", "1 2")
 
@@ -188,6 +188,13 @@ async def try_to_unmap_anon(g: Globals, page: Page, flags: int) -> int:
     Kernel: mm/rmap.c, try_to_unmap_anon(), v2.6.33. Context: page locked; takes anon_vma->lock and
     pte locks. `flags` are TTU_*.
 
+    Steps of TA:
+        1. Enter RCU; read the mapping word, then the mapcount; not anon, or not mapped: leave RCU,
+           return. LOCK anon_vma->lock.
+        2. For each vma on the list: the page's index is in its range? Then T1.
+        3. Its result is not SWAP_AGAIN, or the page is not mapped any more: stop. UNLOCK; leave
+           RCU.
+
     Returns:
         SWAP_AGAIN, SWAP_FAIL or SWAP_MLOCK.
     """
@@ -196,7 +203,7 @@ async def try_to_unmap_anon(g: Globals, page: Page, flags: int) -> int:
     if anon_vma is None:
         return ret
     for vma in list(anon_vma.head):
-        address = vma.address_of_index(page.index.read_in_step(TA["2"]))
+        address = vma.address_of_index(await page.index.read(TA["2"]))
         if address is None:
             continue
         ret = await try_to_unmap_one(g, page, vma, address, flags)
@@ -346,6 +353,11 @@ async def rmap_walk_anon(page: Page, action: RmapAction) -> int:
 
     Kernel: mm/rmap.c, rmap_walk_anon(), v2.6.33. Does not use page_lock_anon_vma: the page is
     unmapped, RCU (entered by unmap_and_move) keeps the anon_vma an anon_vma.
+
+    Steps of WA:
+        1. Read the mapping word; no anon_vma in it: done.
+        2. LOCK anon_vma->lock; for each vma on the list whose range has the page's index: action,
+           until one does not answer SWAP_AGAIN. UNLOCK.
     """
     ret = SWAP_AGAIN
     anon_vma = await page_anon_vma(page, WA["1"])

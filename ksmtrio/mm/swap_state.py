@@ -19,7 +19,9 @@ from ksmtrio.mm.swap_types import SwapEntry
 from ksmtrio.mm.swapfile import get_swap_page, swapcache_free
 from ksmtrio.sched.points import Points
 
-AS = Points(__name__, "add_to_swap", "AS", "1 1/get_swap_page 2 3 4 5 5#2 5#3 5/swapcache_free 6")
+AS = Points(
+    __name__, "add_to_swap", "AS", "1 1/get_swap_page 2 3 4 5 5#2 5#3 5#4 5#5 5/swapcache_free 6"
+)
 DX = Points(
     __name__,
     "delete_from_swap_cache",
@@ -74,9 +76,9 @@ async def add_to_swap_cache(g: Globals, page: Page, entry: SwapEntry, points: Po
     space.tree_lock.unlock(points["5"])
     if not failed:
         return 0
-    page.private.write_in_step(points["5"], 0)
-    page.flags.change_in_step(points["5"], clear=PG_SWAPCACHE)
-    await put_page(g, page, points["5#3"])
+    await page.private.write(points["5#3"], 0)
+    await page.flags.clear(points["5#4"], PG_SWAPCACHE)
+    await put_page(g, page, points["5#5"])
     return -ENOMEM
 
 

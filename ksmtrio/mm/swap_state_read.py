@@ -24,15 +24,15 @@ from ksmtrio.sched.points import Points
 READ_ASYNC = Points(
     __name__,
     "read_swap_cache_async",
-    "SW",
+    "",
     "1/find_get_page 1/find_get_page#2 1/find_get_page#3 1 3.1 3.1#2 3.1#3 3.2 "
-    "3.2/swapcache_prepare 3.2#2 2 3 4 5 5#2 5#3 3.3 3.3/swapcache_free 3.4 3.4/pagevec_lru_add "
-    "3.4/pagevec_lru_add#2 3.4/release_pages 3.5",
+    "3.2/swapcache_prepare 3.2#2 2 3 4 5 5#2 5#3 5#4 5#5 3.3 3.3/swapcache_free 3.4 "
+    "3.4/pagevec_lru_add 3.4/pagevec_lru_add#2 3.4/release_pages 3.5",
 )
 AHEAD = Points(
     __name__,
     "swapin_readahead",
-    "SW",
+    "",
     "3 3.2 3.2/pagevec_lru_add 3.2/pagevec_lru_add#2 3.2/release_pages",
 )
 

@@ -138,6 +138,9 @@ async def mmlist_remove(g: Globals, mm: MmStruct, at: str) -> None:
 
 
 async def vm_swap_full(g: Globals, at: str) -> bool:
-    """vm_swap_full(): more than half of the slots are in use; a racy look at two counters."""
+    """vm_swap_full(): more than half of the slots are in use; a racy look at two counters.
+
+    Points: the caller's (free slots), ``#2`` (all slots).
+    """
     swap = g.swap
-    return await swap.nr_swap_pages.read(at) * 2 < swap.total_swap_pages.read_in_step(at)
+    return await swap.nr_swap_pages.read(at) * 2 < await swap.total_swap_pages.read(f"{at}#2")

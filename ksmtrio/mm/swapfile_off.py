@@ -38,17 +38,29 @@ UNUSE = Points(
     __name__,
     "unuse_mm",
     "UU",
-    "1 1/activate_page 1#2 1#3 1#4 2 2#2 2#3 3 3#2 3#3 4 4#2 4#3 4/swap_free 4/activate_page 5",
+    "6.1 6.1/activate_page 6.1#2 6.1#3 6.1#4 6.2 6.2#2 6.2#3 6.3 6.3#2 6.3#3 6.4 6.4#2 6.4#3 "
+    "6.4/swap_free 6.4/activate_page 6.5",
 )
 
 
 async def sys_swapoff(g: Globals) -> int:
     """UU: stop handing out slots, then unuse them all; on failure hand them out again.
 
-    Kernel: sys_swapoff(), v2.6.33. Steps of the whole: 1 no new slots; 2 the next used slot, a
-    signal ends the search; 3 its page, from the cache or read in; 4 wait unlocked and written, lock
-    it; 5 every mm on the list (unuse_mm); 7 ptes left: write the page out if it is dirty; 8 out of
-    the swap cache, dirty, unlock; 9 hand slots out again after an error.
+    Kernel: sys_swapoff(), try_to_unuse() and unuse_mm(), v2.6.33.
+
+    Steps of UU:
+        1. LOCK swap_lock; hand out no more slots; UNLOCK.
+        2. The next used slot; none: done. A signal: -EINTR, go to 9.
+        3. Its page, from the swap cache or read in. None: the slot was freed, go to 2; or -ENOMEM,
+           go to 9.
+        4. Wait until it is unlocked and written; LOCK the page; wait until it is written.
+        5. LOCK mmlist_lock; the next mm; pin it; UNLOCK. None left, or no pte holds the slot any
+           more: go to 7.
+        6. unuse_mm: in that mm replace one pte that holds the slot; go to 5.
+        7. Ptes left: write the page out if it is dirty, and LOCK it again.
+        8. Out of the swap cache, if it is still there under this slot; set PG_dirty; UNLOCK the
+           page; put it; go to 2.
+        9. LOCK swap_lock; hand out slots again; UNLOCK.
 
     Returns:
         0, -EINVAL when there is no swap, -EINTR, -ENOMEM.
@@ -149,20 +161,21 @@ async def _unuse_mms(g: Globals, page: Page, entry: SwapEntry) -> None:
 async def unuse_mm(g: Globals, mm: MmStruct, entry: SwapEntry, page: Page) -> None:
     """unuse_mm(): replace one pte of an mm that holds the slot; page locked.
 
-    Kernel: mm/swapfile.c, v2.6.33. Steps: 1 mmap_sem, which may only be tried while the page is
-    locked; when that fails the page lock is dropped; 2 each vma with an anon_vma; 3 a page of known
-    anon_vma has one address there, a KSM page or a fresh one may be anywhere; 4 the pte; 5 done
-    after the first. A KSM page may have more: those will read the slot into another page.
+    Kernel: mm/swapfile.c, v2.6.33; UU.6: .1 mmap_sem, which may only be tried while the page is
+    locked; when that fails the page lock is dropped; .2 each vma with an anon_vma; a page of known
+    anon_vma has one address there, a KSM page or a fresh one may be anywhere; .3 the pte; .4 map
+    the page; .5 done after the first. A KSM page may have more: those will read the slot into
+    another page.
     Differs: memory control groups cannot refuse the charge, so it cannot fail.
     """
-    if not await mm.mmap_sem.down_read_trylock(UNUSE["1"]):
-        await activate_page(g, page, UNUSE["1"])
-        await page.page_lock.unlock(UNUSE["1#2"])
-        await mm.mmap_sem.down_read(UNUSE["1#3"])
-        await page.page_lock.lock(UNUSE["1#4"])
+    if not await mm.mmap_sem.down_read_trylock(UNUSE["6.1"]):
+        await activate_page(g, page, UNUSE["6.1"])
+        await page.page_lock.unlock(UNUSE["6.1#2"])
+        await mm.mmap_sem.down_read(UNUSE["6.1#3"])
+        await page.page_lock.lock(UNUSE["6.1#4"])
     done = False
     for vma in mm.vmas:
-        if await vma.anon_vma.read(UNUSE["2"]) is None:
+        if await vma.anon_vma.read(UNUSE["6.2"]) is None:
             continue
         for address in await _addresses_in(page, vma):
             done = await _unuse_pte(g, vma, address, entry, page)
@@ -170,17 +183,17 @@ async def unuse_mm(g: Globals, mm: MmStruct, entry: SwapEntry, page: Page) -> No
                 break
         if done:
             break
-    await mm.mmap_sem.up_read(UNUSE["5"])
+    await mm.mmap_sem.up_read(UNUSE["6.5"])
 
 
 async def _addresses_in(page: Page, vma: Vma) -> range:
     """Return where in a vma the page may have been: its one address, or anywhere."""
-    anon_vma = await page_anon_vma(page, UNUSE["2#2"])
+    anon_vma = await page_anon_vma(page, UNUSE["6.2#2"])
     if anon_vma is None:
         return range(vma.vm_start, vma.vm_end, PAGE_SIZE)
-    if await vma.anon_vma.read(UNUSE["2#3"]) is not anon_vma:
+    if await vma.anon_vma.read(UNUSE["6.2#3"]) is not anon_vma:
         return range(0)
-    address = vma.address_of_index(page.index.read_in_step(UNUSE["2#3"]))
+    address = vma.address_of_index(page.index.read_in_step(UNUSE["6.2#3"]))
     return range(0) if address is None else range(address, address + PAGE_SIZE, PAGE_SIZE)
 
 
@@ -191,16 +204,16 @@ async def _unuse_pte(g: Globals, vma: Vma, address: Vaddr, entry: SwapEntry, pag
         return False
     cell, ptl = mm.pte(address), mm.ptl(address)
     held = Pte("swap", entry)
-    if await cell.read(UNUSE["3"]) != held:
+    if await cell.read(UNUSE["6.3"]) != held:
         return False
-    await ptl.lock(UNUSE["3#2"])
-    if await cell.read(UNUSE["3#3"]) != held:
-        ptl.unlock(UNUSE["3#3"])
+    await ptl.lock(UNUSE["6.3#2"])
+    if await cell.read(UNUSE["6.3#3"]) != held:
+        ptl.unlock(UNUSE["6.3#3"])
         return False
-    await get_page(page, UNUSE["4"])
-    await cell.write(UNUSE["4#3"], Pte("present", page.pfn))
-    await page_add_anon_rmap(page, vma, address, UNUSE["4"])
-    await swap_free(g, entry, UNUSE["4"])
-    await activate_page(g, page, UNUSE["4"])
-    ptl.unlock(UNUSE["4"])
+    await get_page(page, UNUSE["6.4"])
+    await cell.write(UNUSE["6.4#3"], Pte("present", page.pfn))
+    await page_add_anon_rmap(page, vma, address, UNUSE["6.4"])
+    await swap_free(g, entry, UNUSE["6.4"])
+    await activate_page(g, page, UNUSE["6.4"])
+    ptl.unlock(UNUSE["6.4"])
     return True

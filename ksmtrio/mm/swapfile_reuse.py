@@ -23,7 +23,8 @@ FSC = Points(
     __name__,
     "free_swap_and_cache",
     "",
-    "1 2 2/find_get_page 2/find_get_page#2 2/find_get_page#3 3 4 5 6 7 7#2 9 10 10#2",
+    "1 2 2/find_get_page 2/find_get_page#2 2/find_get_page#3 3 4 5 6 7 7/vm_swap_full "
+    "7/vm_swap_full#2 9 10 10#2",
 )
 
 
@@ -35,10 +36,15 @@ def _assert_locked(g: Globals, page: Page, at: str) -> None:
 async def reuse_swap_page(g: Globals, page: Page) -> bool:
     """RU: may the only mapper write to the page in place? Page locked.
 
-    Kernel: mm/swapfile.c, reuse_swap_page(), v2.6.33. Steps: 1 a KSM page is never reused; 2 the
-    mapcount, more than one: no; 3 in the swap cache? 4 then the ptes that hold its slot count too;
-    5 if that makes one, and no writeback is on, 6 the page leaves the swap cache and is dirty. The
-    reference count is not consulted.
+    Kernel: mm/swapfile.c, reuse_swap_page(), v2.6.33. The reference count is not consulted.
+
+    Steps of RU:
+        1. Read the mapping word; a KSM page: no.
+        2. Read the mapcount; more than one: no.
+        3. Not in the swap cache: yes.
+        4. Read the slot and add the ptes that hold it to the mapcount; more than one: no.
+        5. Exactly one: go on unless the page is under writeback. In any case: yes.
+        6. DX; set PG_dirty.
     """
     _assert_locked(g, page, RU["1"])
     word = await page.mapping.read(RU["1"])
@@ -57,9 +63,14 @@ async def reuse_swap_page(g: Globals, page: Page) -> bool:
 async def try_to_free_swap(g: Globals, page: Page) -> bool:
     """FS: take a page whose slot no pte holds out of the swap cache. Page locked.
 
-    Kernel: mm/swapfile.c, try_to_free_swap(), v2.6.33. Steps: 1 not in the swap cache: no; 2 under
-    writeback: no; 3 some pte holds the slot: no; 4 otherwise it leaves the swap cache and is dirty.
-    Applies to KSM pages as well; their mapping word stays.
+    Kernel: mm/swapfile.c, try_to_free_swap(), v2.6.33. Applies to KSM pages as well; their mapping
+    word stays.
+
+    Steps of FS:
+        1. Not in the swap cache: no.
+        2. Under writeback: no.
+        3. Read the slot; some pte holds it: no.
+        4. DX; set PG_dirty. Yes.
     """
     _assert_locked(g, page, FS["1"])
     if not await page.flags.test(FS["1"], PG_SWAPCACHE):
@@ -94,7 +105,8 @@ async def free_swap_and_cache(g: Globals, entry: SwapEntry) -> None:
         return
     cached = await page.flags.test(FSC["5"], PG_SWAPCACHE)
     if cached and not await page.flags.test(FSC["6"], PG_WRITEBACK):
-        unneeded = not await page_mapped(page, FSC["7"]) or await vm_swap_full(g, FSC["7#2"])
+        full = FSC["7/vm_swap_full"]
+        unneeded = not await page_mapped(page, FSC["7"]) or await vm_swap_full(g, full)
         if unneeded:
             await delete_from_swap_cache(g, page)
             await page.flags.set(FSC["9"], PG_DIRTY)

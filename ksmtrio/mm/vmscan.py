@@ -18,6 +18,7 @@ from ksmtrio.sched.points import Points
 
 IL = Points(__name__, "isolate_lru_page", "IL", "1 2 2a 2a#2")
 PL = Points(__name__, "putback_lru_page", "PL", "1 2 3 3#2 3#3 4")
+PLS = Points(__name__, "putback_lru_pages", "PLS", "1")
 
 
 async def isolate_lru_page(g: Globals, page: Page) -> int:
@@ -67,6 +68,14 @@ async def putback_lru_page(g: Globals, page: Page) -> None:
 
 
 async def putback_lru_pages(g: Globals, pages: list[Page]) -> None:
-    """PLS: put every page of a private list back, emptying the list."""
+    """PLS: put every page of a private list back, emptying the list.
+
+    Kernel: mm/migrate.c, putback_lru_pages(), v2.6.33.
+
+    Steps of PLS:
+        1. For each page: unlink it from the list; PL.
+    """
     while pages:
-        await putback_lru_page(g, pages.pop(0))
+        page = pages.pop(0)
+        await g.rt.point(PLS["1"], "list_del", page.flags)
+        await putback_lru_page(g, page)

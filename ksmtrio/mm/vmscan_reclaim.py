@@ -43,7 +43,13 @@ SL = Points(
     __name__,
     "shrink_page_list",
     "SL",
-    "resched 1 2 3 4 5 5#2 6 6#2 7 7#2 7#3 7#4 7#5 7#6 7#7 cull cull#2 activate activate#2 keep",
+    "1 2 3 4 5 5#2 6 6#2 7 7#2 7#3 7#4 7#5 7#6 7#7",
+)
+SL_OUT = Points(
+    __name__,
+    "shrink_page_list",
+    "",
+    "resched cull cull#2 activate activate#2 activate/vm_swap_full activate/vm_swap_full#2 keep",
 )
 RX = Points(
     __name__,
@@ -194,7 +200,7 @@ async def shrink_page_list(g: Globals, pages: list[Page]) -> tuple[list[Page], i
     kept: list[Page] = []
     freed = 0
     for page in pages:
-        await g.rt.cond_resched(SL["resched"])
+        await g.rt.cond_resched(SL_OUT["resched"])
         done = await _shrink_page(g, page)
         if done == "keep":
             kept.append(page)
@@ -293,25 +299,25 @@ async def _remove_mapping(g: Globals, page: Page) -> bool:
 
 
 async def _keep_locked(page: Page) -> str:
-    await page.page_lock.unlock(SL["keep"])
+    await page.page_lock.unlock(SL_OUT["keep"])
     return "keep"
 
 
 async def _activate(g: Globals, page: Page) -> str:
     """activate_locked: back to the active list; when swap is nearly full, its slot is given up."""
-    flags = await page.flags.read(SL["activate"])
-    if flags & PG_SWAPCACHE and await vm_swap_full(g, SL["activate#2"]):
+    flags = await page.flags.read(SL_OUT["activate"])
+    if flags & PG_SWAPCACHE and await vm_swap_full(g, SL_OUT["activate/vm_swap_full"]):
         await try_to_free_swap(g, page)
     if flags & (PG_ACTIVE | PG_UNEVICTABLE):
-        raise VmBug(SL["activate"], f"VM_BUG_ON(PageActive), pfn {page.pfn}")
-    page.flags.change_in_step(SL["activate"], set_=PG_ACTIVE)
+        raise VmBug(SL_OUT["activate"], f"VM_BUG_ON(PageActive), pfn {page.pfn}")
+    await page.flags.set(SL_OUT["activate#2"], PG_ACTIVE)
     return await _keep_locked(page)
 
 
 async def _cull(g: Globals, page: Page) -> str:
     """cull_mlocked: to the unevictable list."""
-    if await page.flags.test(SL["cull"], PG_SWAPCACHE):
+    if await page.flags.test(SL_OUT["cull"], PG_SWAPCACHE):
         await try_to_free_swap(g, page)
-    await page.page_lock.unlock(SL["cull#2"])
+    await page.page_lock.unlock(SL_OUT["cull#2"])
     await putback_lru_page(g, page)
     return "culled"
