@@ -131,9 +131,21 @@ class Machine:
                 ]
                 for cpu in g.per_cpu
             ],
+            "swap": _describe_swap(g),
             "jiffies": self.rt.clock.jiffies,
             "actors": {actor.name: [actor.state.value, actor.at] for actor in self.rt.actors},
         }
+
+
+def _describe_swap(g: Globals) -> dict[str, Any]:
+    swap = g.swap
+    cached = {entry: slot.value for entry, slot in sorted(g.swapper_space.slots.items())}
+    return {
+        "map": swap._swap_map[1:],
+        "cache": {str(entry): page.pfn for entry, page in cached.items() if page is not None},
+        "disk": [[half.value for half in halves] for halves in swap.disk[1:]],
+        "mmlist": [mm.label for mm in swap._mmlist],
+    }
 
 
 def _pfn(ref: int | Page) -> int:

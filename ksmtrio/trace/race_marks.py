@@ -16,13 +16,14 @@ from ksmtrio.base.drivers import DRIVER
 from ksmtrio.mm.ksm_hotplug import CK
 from ksmtrio.mm.ksm_merge import BK, M1, RP
 from ksmtrio.mm.ksm_rmap import TU
-from ksmtrio.mm.ksm_tree import GK, RN
+from ksmtrio.mm.ksm_tree import GK, RI, RN
 from ksmtrio.mm.memory import FP
 from ksmtrio.mm.migrate import MC, MM, UM
 from ksmtrio.mm.mm_types import Page
 from ksmtrio.mm.mmzone import MIGRATE_ISOLATE
 from ksmtrio.mm.page_alloc import PF
 from ksmtrio.mm.vmscan import IL
+from ksmtrio.mm.vmscan_reclaim import RX
 from ksmtrio.trace.marks import Mark
 
 if TYPE_CHECKING:
@@ -86,6 +87,61 @@ class RaceA2(_OnTheMove):
     name = "race_a2"
     description = "RP.3b onto the old page between MM.2 and MC.7"
     labels = (*_OnTheMove.labels, RP["3b"])
+
+
+class _Frozen(Mark):
+    """Base: which pages have their count frozen at 0 while they live on."""
+
+    freeze: ClassVar[str]
+    unfreeze: ClassVar[str]
+
+    def __init__(self) -> None:
+        self._frozen: list[Page] = []
+
+    def step(self, actor: ActorState, label: str, machine: Machine) -> bool:
+        """Follow the freeze window of KSM pages; K's try for a reference inside it is the race."""
+        page = _page(actor)
+        if label == self.freeze:
+            if page.count.value == 2 and _is_ksm(page):
+                self._frozen.append(page)
+            return False
+        if label == self.unfreeze:
+            if page in self._frozen:
+                self._frozen.remove(page)
+            return False
+        return page in self._frozen
+
+
+class RaceB(_Frozen):
+    """RACE-B: K takes a page whose count Mig has frozen (MM.5) for one that is being freed."""
+
+    name = "race_b"
+    description = "GK.3 on a page in the swap cache between MM.5 and MM.8"
+    freeze, unfreeze = MM["5"], MM["8"]
+    labels = (MM["5"], MM["8"], GK["3"])
+
+
+class LiveNodePruned(_Frozen):
+    """L1: the same with reclaim, which finds the page dirty again and lets it live."""
+
+    name = "gk_in_reclaims_freeze"
+    description = "GK.3 between RX.2 and RX.3 of a page that turns out to be dirty"
+    freeze, unfreeze = RX["2"], RX["3#2"]
+    labels = (RX["2"], RX["3#2"], GK["3"])
+
+
+class RaceC(Mark):
+    """RACE-C: K changes a node's list under the lock of a page that the node has left."""
+
+    name = "race_c"
+    description = "RI.4 without the lock of the page at kpfn"
+    labels = (RI["4"],)
+
+    def step(self, actor: ActorState, label: str, machine: Machine) -> bool:
+        """Compare the node's page with what K has locked."""
+        ref = actor.obj.value
+        page = ref if isinstance(ref, Page) else machine.g.pages[ref]
+        return not page.page_lock.held_by(actor)
 
 
 class RaceD(Mark):
@@ -248,6 +304,8 @@ def _wants_mutex(machine: Machine, actor: ActorState) -> bool:
 MARKS: Final[tuple[type[Mark], ...]] = (
     RaceA,
     RaceA2,
+    RaceB,
+    RaceC,
     RaceD,
     RaceE,
     WindowE,
@@ -256,5 +314,6 @@ MARKS: Final[tuple[type[Mark], ...]] = (
     FreedWhileLeaving,
     WindowVeto,
     BreakMeetsMigrationEntry,
+    LiveNodePruned,
 )
 """All marks, in the order in which they are reported."""
