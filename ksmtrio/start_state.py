@@ -24,14 +24,24 @@ from ksmtrio.mm.mm_types import (
 )
 from ksmtrio.mm.mmzone import (
     LRU_ACTIVE_ANON,
+    LRU_INACTIVE_ANON,
     MIGRATE_MOVABLE,
     MIGRATE_UNMOVABLE,
     PerCpu,
     Section,
     Zone,
 )
-from ksmtrio.mm.page_flags import PG_ACTIVE, PG_BUDDY, PG_LRU, PG_SWAPBACKED, PG_UPTODATE
+from ksmtrio.mm.page_flags import (
+    PG_ACTIVE,
+    PG_BUDDY,
+    PG_LRU,
+    PG_SWAPBACKED,
+    PG_SWAPCACHE,
+    PG_UPTODATE,
+)
+from ksmtrio.mm.swap_types import SWAP_HAS_CACHE
 from ksmtrio.scenario.schema import PageRef, ProcessSpec, Scenario, VmaSpec
+from ksmtrio.sched.cell import Cell
 from ksmtrio.units import PAGE_SHIFT, PAGE_SIZE, Vaddr
 
 FIRST_VPN = 0x100
@@ -66,6 +76,7 @@ class StartState:
         for spec in self.scenario.processes:
             if spec.forked_from is not None:
                 self._fork(processes[spec.forked_from], processes[spec.name])
+        self._swap(processes)
         self._register(processes)
         self._cursor(processes)
         return processes
@@ -236,6 +247,55 @@ class StartState:
         tree = g.ksm._stable_root
         token = kpage.content[0].value
         tree.insert(sum(self._token(other) < token for other in tree), node)
+
+    def _swap(self, processes: dict[str, MmStruct]) -> None:
+        """Put pages into the swap cache, or out to disk, with all who map them."""
+        for spec in self.scenario.processes:
+            if spec.forked_from is not None:
+                continue
+            places = [vma.swap for vma in spec.vmas for _ in range(vma.pages)]
+            for number, place in enumerate(places):
+                page = self._frames.get(PageRef(spec.name, number))
+                if place != "none" and page is not None:
+                    self._swap_page(page, place, processes)
+
+    def _swap_page(self, page: Page, place: str, processes: dict[str, MmStruct]) -> None:
+        """Give a page a slot; `place` is one of SWAP_STATES."""
+        swap, zone = self.g.swap, self.g.zones[page.nid]
+        entry = swap._swap_map.index(0)
+        swap.nr_swap_pages.value -= 1
+        swap._swap_map[entry] = 0 if place == "out" else SWAP_HAS_CACHE
+        for disk, half in zip(swap.disk[entry], page.content, strict=True):
+            disk.value = half.value
+        for mm in processes.values():
+            for cell in mm.ptes.values():
+                if cell.value.present and cell.value.pfn == page.pfn:
+                    self._swap_pte(mm, cell, page, None if place == "mapped" else entry)
+        zone._lru_list[LRU_ACTIVE_ANON].remove(page)
+        if place == "out":
+            page.flags.value = PG_BUDDY
+            page.mapping.value = None
+            zone._free_list[MIGRATE_MOVABLE].append(page)
+            return
+        zone._lru_list[LRU_INACTIVE_ANON].append(page)
+        page.flags.value = page.flags.value & ~PG_ACTIVE | PG_SWAPCACHE
+        page.private.value = entry
+        page.count.value += 1
+        self.g.swapper_space.slot(entry).value = page
+
+    def _swap_pte(self, mm: MmStruct, cell: Cell[Pte], page: Page, entry: int | None) -> None:
+        """Turn a present pte into the swap entry, or leave it, read-only, beside the swap cache."""
+        swap = self.g.swap
+        if entry is None:
+            cell.value = cell.value._replace(write=False, dirty=False)
+            return
+        cell.value = Pte("swap", entry)
+        swap._swap_map[entry] += 1
+        page.count.value -= 1
+        page.mapcount.value -= 1
+        if not mm.on_mmlist.value:
+            mm.on_mmlist.value = True
+            swap._mmlist = (*swap._mmlist, mm)
 
     def _token(self, node: StableNode) -> int:
         ref = node.kpfn.value

@@ -220,15 +220,16 @@ class KernelWorld:
     def go(self, *bodies: Body, rest: bool = True) -> KernelWorld:
         """Run the bodies, one an actor in order of creation, to the end of the execution.
 
-        Without bodies the scenario's own actors run. A failed assertion in a body comes out as
-        such.
+        Actors without a body (all of them, the swap device) are the scenario's own. A failed
+        assertion in a body comes out as such.
 
         Args:
             bodies: coroutine functions that take the world.
             rest: judge the machine at rest; off where a test leaves it in the middle of something.
         """
         if bodies:
-            self.machine.actors = [_Scripted(self, body) for body in bodies]  # type: ignore[misc]
+            scripted = [_Scripted(self, body) for body in bodies]
+            self.machine.actors[: len(bodies)] = scripted  # type: ignore[assignment]
         try:
             trio.run(self.machine.run)
         except EmulatorError as error:

@@ -1,22 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Worlds with a swap area: a task, and the device that serves its queue. Tests: by use."""
+"""Worlds with a swap area. Tests: by use."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ksmtrio.mm.filemap import wait_on_page_writeback
-from ksmtrio.mm.page_io import swap_io_thread
 from ksmtrio.mm.vmscan_reclaim import balance_pgdat
 from tests.kernel_world import AT, Body, KernelWorld, machine
 
 ROUNDS_MAX = 6
 SWAP = machine(swap_slots=8, nodes=1, pages_per_block=16)
-
-
-async def device(w: KernelWorld) -> None:
-    """Serve the block queue."""
-    await swap_io_thread(w.g)
 
 
 async def settle(w: KernelWorld) -> None:
@@ -61,7 +55,7 @@ def cached(w: KernelWorld, ref: str) -> bool:
 
 
 def with_device(body: Body, *parts: str, **options: Any) -> KernelWorld:
-    """Run a body beside the device; no oracle may find anything."""
-    world = KernelWorld(SWAP, *parts, actors=("task", "device"), **options).go(body, device)
+    """Run a body in a world with swap, whose device runs beside it; nothing may be found."""
+    world = KernelWorld(SWAP, *parts, **options).go(body)
     assert world.found == [], world.findings.all()
     return world

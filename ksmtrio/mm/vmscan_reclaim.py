@@ -72,6 +72,7 @@ ACTIVE = Points(
     "5/put_page",
 )
 ZONE = Points(__name__, "shrink_zone", "", "1")
+KSWAPD = Points(__name__, "kswapd", "", "1")
 DIRECT = Points(__name__, "try_to_free_pages", "", "1")
 
 
@@ -90,6 +91,18 @@ async def try_to_free_pages(g: Globals, zones: list[Zone]) -> int:
         if attempt + 1 < _RECLAIM_ROUNDS:
             await g.rt.sleep(DIRECT["1"])
     return 0
+
+
+async def kswapd(g: Globals, *, rounds: int) -> None:
+    """kswapd(): rounds of reclaim over all nodes, with a sleep after each.
+
+    Kernel: mm/vmscan.c, v2.6.33. Differs: one thread for all nodes, and the scenario, not the
+    watermarks, says how often it is woken.
+    """
+    for _ in range(rounds):
+        for nid in g.zones:
+            await balance_pgdat(g, nid)
+        await g.rt.sleep(KSWAPD["1"])
 
 
 async def balance_pgdat(g: Globals, nid: Nid) -> int:

@@ -46,6 +46,7 @@ def check_scenario(scenario: Scenario, place: Place) -> None:
             _check_vma(vma, scenario.machine, place.at("process", number, "vma", index))
     _check_ksm(scenario, pages, place.at("ksm"))
     _check_frames(scenario, place)
+    _check_slots(scenario, place)
     if not scenario.actors:
         raise place.error("there is no [[actor]]", "at least one is needed")
     for number, actor in enumerate(scenario.actors):
@@ -115,6 +116,8 @@ def _check_number(what: str, number: int, count: int, place: Place) -> None:
 
 
 def _check_vma(vma: VmaSpec, machine: MachineSpec, place: Place) -> None:
+    if vma.swap != "none" and not machine.swap_slots:
+        raise place.at("swap").error("there is no swap", "give [machine] swap_slots")
     if vma.node is not None:
         _check_number("node", vma.node, machine.nodes, place.at("node"))
     if vma.block is not None:
@@ -141,6 +144,11 @@ def _check_ksm(scenario: Scenario, pages: _Pages, place: Place) -> None:
                 )
             if content is None:
                 raise spot.error(f"page {ref} is merged but was never touched", "give it contents")
+            if vma.swap == "out":
+                raise spot.error(
+                    f"page {ref} is merged but its area is on disk only",
+                    "a KSM page that left memory is none any more; use cache or mapped",
+                )
             if ref in seen:
                 raise spot.error(f"page {ref} is merged twice", "name it once")
             if contents and content != contents[0]:
@@ -185,6 +193,25 @@ def _check_frames(scenario: Scenario, place: Place) -> None:
             _check_room(
                 "node", node, on_node, machine.pages_per_block * machine.blocks_per_node, spot
             )
+
+
+def _check_slots(scenario: Scenario, place: Place) -> None:
+    """Check that the pages that need a slot of swap get one; merged pages need one together."""
+    shared = {ref for merged in scenario.ksm.merged for ref in merged.pages[1:]}
+    used = 0
+    for number, process in enumerate(scenario.processes):
+        if process.forked_from is not None:
+            continue
+        page = 0
+        for index, vma in enumerate(process.vmas):
+            for content in vma.contents:
+                ref = PageRef(process.name, page)
+                used += vma.swap != "none" and content is not None and ref not in shared
+                page += 1
+            if used > scenario.machine.swap_slots:
+                raise place.at("process", number, "vma", index, "swap").error(
+                    f"{used} pages need a slot of swap", f"there are {scenario.machine.swap_slots}"
+                )
 
 
 def _check_room(what: str, number: int, used: Counter[int], room: int, place: Place) -> None:

@@ -43,6 +43,7 @@ from ksmtrio.scenario.schema import (
     FORMAT,
     OPS,
     REQUIRED,
+    SWAP_STATES,
     ActorSpec,
     ArgType,
     EndSpec,
@@ -60,6 +61,9 @@ from ksmtrio.scenario.schema import (
 SIZE_MAX_BYTES: Final = 1 << 20
 LINE_MAX: Final = 4096
 """Longest line, in characters: the parser's work grows with the square of a key's length."""
+
+DEVICE: Final = "writeback"
+"""Kind, and default name, of the actor that serves the swap device's queue."""
 
 ENTRY_POINT_GROUP: Final = "ksmtrio.actors"
 
@@ -143,15 +147,16 @@ def parse_scenario(text: str, source: str, kinds: Collection[str] | None = None)
         raise place.at("format").error(
             f"format is {shown(version)}", f"this version reads format {FORMAT}"
         )
+    machine = _machine(place.at("machine"), document.get("machine", {}))
     scenario = Scenario(
         format=FORMAT,
         name=table.name(),
         description=table.string("description", ""),
-        machine=_machine(place.at("machine"), document.get("machine", {})),
+        machine=machine,
         ksm=_ksm(place.at("ksm"), document.get("ksm", {})),
         processes=_resolve_forks(place, table.tables("process", _process)),
         notifiers=table.tables("notifier", _notifier),
-        actors=table.tables("actor", partial(_actor, kinds=kinds)),
+        actors=_with_device(table.tables("actor", partial(_actor, kinds=kinds)), machine),
         faults=tuple(word_of(spot, item, FAULTS) for spot, item in table.items("faults")),
         end=_end(place.at("end"), document.get("end", {})),
         text=text,
@@ -159,6 +164,13 @@ def parse_scenario(text: str, source: str, kinds: Collection[str] | None = None)
     )
     check.check_scenario(scenario, place)
     return scenario
+
+
+def _with_device(actors: tuple[ActorSpec, ...], machine: MachineSpec) -> tuple[ActorSpec, ...]:
+    """Add the swap device where there is swap and none was listed: without it all I/O hangs."""
+    if not machine.swap_slots or any(actor.kind == DEVICE for actor in actors):
+        return actors
+    return (*actors, ActorSpec(name=DEVICE, kind=DEVICE))
 
 
 _TOP_KEYS: Final = (
@@ -332,7 +344,7 @@ def _resolve_forks(place: Place, processes: tuple[ProcessSpec, ...]) -> tuple[Pr
 
 
 def _vma(place: Place, value: object) -> VmaSpec:
-    keys = ("pages", "contents", "mergeable", "node", "block", "locked", "pte", "checksum")
+    keys = ("pages", "contents", "mergeable", "node", "block", "locked", "pte", "checksum", "swap")
     table = Table(place, value, keys)
     pages = int_in(place.at("pages"), table.required("pages"), 1, _PAGES_MAX)
     vma = VmaSpec(
@@ -344,6 +356,7 @@ def _vma(place: Place, value: object) -> VmaSpec:
         locked=table.boolean("locked", default=False),
         pte=table.word("pte", "rw", ("rw", "ro")),
         checksum=table.boolean("checksum", default=False),
+        swap=table.word("swap", "none", SWAP_STATES),
     )
     if vma.node is not None and vma.block is not None:
         raise place.at("block").error("both node and block are given", "give one of them")

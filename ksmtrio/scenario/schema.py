@@ -20,6 +20,9 @@ FORMAT: Final = 1
 CONTENT_MAX: Final = 2**31 - 1
 """Largest content token of a page."""
 
+SWAP_STATES: Final = ("none", "cache", "mapped", "out")
+"""Where the touched pages of an area may be at the start."""
+
 FAULTS: Final = ("early-expiry", "enomem", "signal")
 """Fault choices that a scenario may allow."""
 
@@ -140,6 +143,8 @@ class VmaSpec:
         node: where its frames are; at most one of `node` and `block`; neither means node 0.
         pte: ``rw`` or ``ro``: how its pages are mapped at the start.
         checksum: its rmap_items exist at the start, with an up-to-date oldchecksum.
+        swap: where its touched pages are: in memory alone (``none``), in the swap cache with swap
+            entries (``cache``) or mapped (``mapped``), or on disk only (``out``).
     """
 
     pages: int
@@ -150,6 +155,7 @@ class VmaSpec:
     locked: bool = False
     pte: str = "rw"
     checksum: bool = False
+    swap: str = "none"
 
 
 @attrs.frozen(kw_only=True)

@@ -147,15 +147,49 @@ def test_ksmd_uses_its_budget_and_sleeps() -> None:
     assert w.rt.actors[0].background
 
 
+def test_kswapd_uses_its_budget_and_the_device_keeps_up() -> None:
+    w = KernelWorld(
+        machine(swap_slots=4),
+        process("A", 5, 6),
+        actor("kswapd", "kswapd", repeat=3),
+        strategy=round_robin(),
+    ).go()
+    assert w.found == []
+    assert [w.pte(ref).kind for ref in ("A:0", "A:1")] == ["swap", "swap"]
+    assert [actor.name for actor in w.rt.actors] == ["kswapd", "writeback"]
+
+
+def test_pages_may_be_in_swap_at_the_start() -> None:
+    w = KernelWorld(
+        machine(swap_slots=4),
+        ksm(["A:0", "B:0"]),
+        process("A", 5, mergeable=True, swap="cache"),
+        process("B", 5, mergeable=True),
+        process("C", 6, swap="mapped"),
+        process("D", 7, swap="out"),
+        actor("task", "user_task"),
+    ).go()
+    assert w.found == []
+    assert [w.pte(ref).kind for ref in ("A:0", "B:0", "C:0", "D:0")] == [
+        "swap",
+        "swap",
+        "present",
+        "swap",
+    ]
+    assert w.g.swap._swap_map[1:] == [0x42, 0x40, 1, 0]
+
+
 def test_all_kinds_get_along_when_they_take_turns() -> None:
-    kinds = [kind for kind in actor_kinds() if kind != "ksmd"]
+    threads = ("ksmd", "kswapd", "writeback")
+    kinds = [kind for kind in actor_kinds() if kind not in threads]
     for seed in range(10):
         w = KernelWorld(
-            machine(pages_per_block=16),
+            machine(pages_per_block=16, swap_slots=8),
             ksm(["A:0", "B:0"], batches=2),
             "\n".join([process("A", 7, 1, 2, mergeable=True), vma(["-"])]),
             process("B", 7, 2, mergeable=True, node=1),
             actor("ksmd", "ksmd"),
+            actor("kswapd", "kswapd", repeat=2),
             *(actor(kind, kind, process="AB"[n % 2]) for n, kind in enumerate(kinds)),
             strategy=round_robin(seed),
         ).go()

@@ -9,7 +9,7 @@ from ksmtrio.mm.swap_state import add_to_swap, delete_from_swap_cache, lookup_sw
 from ksmtrio.mm.swap_state_read import read_swap_cache_async
 from ksmtrio.sched.choices import Choices
 from tests.kernel_world import AT, KernelWorld, machine, process, run, turns
-from tests.swap_world import SWAP, device, reclaim, settle, swap_out, with_device
+from tests.swap_world import SWAP, reclaim, settle, swap_out, with_device
 
 
 def test_a_page_goes_into_the_cache_with_a_slot_and_a_reference() -> None:
@@ -91,8 +91,6 @@ def test_lookup_waits_while_reclaim_has_the_count_frozen() -> None:
         "reader",
         "task",
     )
-    world = KernelWorld(
-        SWAP, process("A", 7), actors=("task", "reader", "device"), strategy=schedule
-    )
-    world.go(task, reader, device)
+    world = KernelWorld(SWAP, process("A", 7), actors=("task", "reader"), strategy=schedule)
+    world.go(task, reader)
     assert world.found == []

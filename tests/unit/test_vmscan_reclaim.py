@@ -8,7 +8,7 @@ from ksmtrio.mm.page_flags import PG_MLOCKED, PG_SWAPCACHE
 from ksmtrio.mm.swap import get_page, put_page
 from ksmtrio.mm.vmscan_reclaim import balance_pgdat, try_to_free_pages
 from tests.kernel_world import AT, KernelWorld, ksm, machine, process, round_robin, run
-from tests.swap_world import cached, device, reclaim, settle, swap_out, swap_to_cache, with_device
+from tests.swap_world import cached, reclaim, settle, swap_out, swap_to_cache, with_device
 
 
 def on_list(w: KernelWorld, name: str) -> list[int]:
@@ -101,10 +101,7 @@ def test_direct_reclaim_makes_room_for_an_allocation() -> None:
         await settle(w)
 
     tight = machine(nodes=1, pages_per_block=2, swap_slots=8, pagevecs=False)
-    world = KernelWorld(
-        tight, process("A", 7, 8, "-"), actors=("task", "device"), strategy=round_robin()
-    )
-    world.go(body, device)
+    world = KernelWorld(tight, process("A", 7, 8, "-"), strategy=round_robin()).go(body)
     assert world.found == []
 
 
