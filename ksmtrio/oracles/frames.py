@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The frames oracle: nobody uses memory that is offline or gone.
 
-Covers I31, I8 for offline sections, and accesses to a `struct page` whose memmap was removed. The
-range is examined when its block goes offline and once more at rest. Tests:
-`tests/unit/test_oracles_frames.py`.
+Covers I8, I30 to I33 as far as frames go, and accesses to a `struct page` whose memmap was removed.
+The range is examined when its block goes offline and once more at rest; what a failed offline must
+leave behind, when the block's state goes back. Tests: `tests/unit/test_oracles_frames.py`.
 """
 
 # ruff: noqa: SLF001 - oracles look past the guards of guarded fields
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from ksmtrio.base.memory import MEM_STATE_OFFLINE
+from ksmtrio.base.memory import MEM_STATE_GOING_OFFLINE, MEM_STATE_OFFLINE
 from ksmtrio.mm.mmzone import MIGRATE_ISOLATE
 from ksmtrio.mm.page_flags import PG_BUDDY, PG_LOCKED, PG_LRU, PG_RESERVED, flag_names
 from ksmtrio.oracles.base import AT_REST, Findings
@@ -28,8 +28,12 @@ if TYPE_CHECKING:
     from ksmtrio.mm.globals import Globals
     from ksmtrio.mm.mm_types import Page, Watchers
     from ksmtrio.mm.mmzone import Section
+    from ksmtrio.units import Pfn
 
 _FORBIDDEN = PG_LRU | PG_BUDDY | PG_LOCKED
+
+ALLOCATOR: Final = "alloc_page"
+"""Point of what the allocator does for whomever."""
 
 Trouble = tuple[str, Cell[Any] | None]
 """What is wrong with a frame, and the cell that shows it."""
@@ -45,9 +49,16 @@ class FramesOracle(NoticeOracle):
     g: Globals
     _blocks: list[MemoryBlock]
 
+    def __init__(self) -> None:
+        self._isolated: dict[Pfn, Cell[int]] = {}
+
     def watchers(self) -> Watchers:
-        """The states of memory blocks, and references taken on offlined frames."""
-        return {"memory_block.state": (self._on_state,), "page._count": (self._on_count,)}
+        """States of memory blocks, frames leaving the buddy lists, references on offlined ones."""
+        return {
+            "memory_block.state": (self._on_state,),
+            "page._count": (self._on_count,),
+            "page.flags": (self._on_flags,),
+        }
 
     def attach(self, machine: Machine, findings: Findings) -> None:
         """Listen, and remember the machine."""
@@ -81,28 +92,91 @@ class FramesOracle(NoticeOracle):
         access = access_text(self.rt, heard)
         return f"BUG: KASAN: {heard.kind} in {heard.at}: {access}; memmap {death_text(heard.other)}"
 
-    def _on_state(self, cell: Cell[Any], _old: Any, new: Any, at: str) -> None:
+    def _on_state(self, cell: Cell[Any], old: Any, new: Any, at: str) -> None:
         """The block's owner is the MemoryBlock."""
+        block: Any = cell.owner
         if new == MEM_STATE_OFFLINE:
-            block: Any = cell.owner
             self._examine(block.section, at)
+        elif old == MEM_STATE_GOING_OFFLINE:
+            self._undone(block.section, at)
+        if old == MEM_STATE_GOING_OFFLINE:
+            self._mutex(at)
+
+    def _undone(self, section: Section, at: str) -> None:
+        """I33: the offliner has undone all that it did."""
+        for cell in section.migratetypes:
+            if cell.value == MIGRATE_ISOLATE:
+                self.findings.report(
+                    self.name,
+                    "pageblock-left-isolated",
+                    at,
+                    f"BUG: {cell.name} is ISOLATE after a failed offline",
+                    last=cell,
+                    corrupting=False,
+                )
+        me = self.rt.current
+        for mm in self.g.processes:
+            for vpn, entry in mm.ptes.items():
+                if entry.value.migration and entry.writer is me:
+                    self.findings.report(
+                        self.name,
+                        "migration-entry-left",
+                        at,
+                        f"BUG: a failed offline leaves {entry.value} in {mm.name} at "
+                        f"{vpn << PAGE_SHIFT:#x}",
+                    )
+
+    def _mutex(self, at: str) -> None:
+        """I32, I33: KSM is let in again."""
+        me = self.rt.current
+        if me is not None and self.g.ksm.ksm_thread_mutex.held_by(me):
+            self.findings.report(
+                self.name,
+                "mutex-held-after-offline",
+                at,
+                f"BUG: {me.name} still holds ksm_thread_mutex after its offline, in {at}",
+                corrupting=False,
+            )
+
+    def _on_flags(self, cell: Cell[Any], old: Any, new: Any, _at: str) -> None:
+        """I8: remember which frames leave the buddy lists out of an ISOLATE pageblock.
+
+        Frames on per-CPU lists have left them already; IS drains those after marking the block.
+        """
+        if not old & ~new & PG_BUDDY:
+            return
+        page: Any = cell.owner
+        migratetype = self.g.section_of(page.pfn).pageblock_of(page.pfn)
+        if migratetype.value == MIGRATE_ISOLATE:
+            self._isolated[page.pfn] = migratetype
 
     def _on_count(self, cell: Cell[Any], old: Any, new: Any, at: str) -> None:
-        """A frame that the allocator owns no more comes to life.
+        """A frame comes to life: I8, and one that the allocator owns no more (I31).
 
         Onlining clears PG_reserved first.
         """
-        if old == 0 and new > 0:
-            page: Any = cell.owner
-            if page.flags.value & PG_RESERVED:
-                self.findings.report(
-                    self.name,
-                    "offlined-frame-allocated",
-                    at,
-                    f"BUG: offlined frame allocated at {at}: {page.name}, "
-                    f"flags {flag_names(page.flags.value)}",
-                    last=page.flags,
-                )
+        if old != 0 or new <= 0:
+            return
+        page: Any = cell.owner
+        migratetype = self._isolated.pop(page.pfn, None)
+        if page.flags.value & PG_RESERVED:
+            self.findings.report(
+                self.name,
+                "offlined-frame-allocated",
+                at,
+                f"BUG: offlined frame allocated at {at}: {page.name}, "
+                f"flags {flag_names(page.flags.value)}",
+                last=page.flags,
+            )
+        elif migratetype is not None and migratetype.value == MIGRATE_ISOLATE:
+            self.findings.report(
+                self.name,
+                "isolated-frame-allocated",
+                ALLOCATOR,
+                f"WARNING: {page.name} of an ISOLATE pageblock is handed out in {at}",
+                last=migratetype,
+                corrupting=False,
+            )
 
     def _examine(self, section: Section, at: str) -> None:
         start, end = section.start_pfn, section.end_pfn
@@ -150,6 +224,8 @@ class FramesOracle(NoticeOracle):
             for name, pagevec in cpu._lru_add.items():
                 yield f"{cpu.name}'s {name} pagevec", pagevec
             yield f"{cpu.name}'s free list", list(cpu._pcp)
+        cached = [slot.value for slot in g.swapper_space.slots.values()]
+        yield "the swap cache", [page for page in cached if page is not None]
 
 
 def _state_trouble(page: Page) -> Trouble | None:

@@ -15,6 +15,7 @@ from ksmtrio.oracles.frames import FramesOracle
 from ksmtrio.oracles.locks import LocksOracle
 from ksmtrio.oracles.page_state import PageStateOracle
 from ksmtrio.oracles.progress import ProgressOracle
+from ksmtrio.oracles.rmap import RmapOracle
 from ksmtrio.oracles.slab import SlabOracle
 from ksmtrio.oracles.stable_tree import StableTreeOracle
 
@@ -27,6 +28,7 @@ ORACLES: Final[dict[str, type[Oracle]]] = {
     "frames": FramesOracle,
     "slab": SlabOracle,
     "page_state": PageStateOracle,
+    "rmap": RmapOracle,
     "locks": LocksOracle,
     "bugs": BugsOracle,
     "progress": ProgressOracle,

@@ -10,7 +10,9 @@ from ksmtrio.scenario.schema import Scenario
 from tests.campaigns import follow
 
 
-def assert_defect(scenario: str | Scenario, *turns: str, signature: str, fix: str) -> Outcome:
+def assert_defect(
+    scenario: str | Scenario, *turns: str, signature: str, fix: str, after_it: str = ""
+) -> Outcome:
     """Assert that v2.6.33 shows a listed defect on these turns, and that its fix cures it.
 
     With that fix alone another defect may show in its place; `latest-fixes` must be clean.
@@ -18,12 +20,15 @@ def assert_defect(scenario: str | Scenario, *turns: str, signature: str, fix: st
     Args:
         signature: of the one finding.
         fix: the switch that its entry in `known_issues.toml` names.
+        after_it: signature of what follows from it, if that is a listed finding of its own.
 
     Returns:
         What v2.6.33 did.
     """
     shown = follow(scenario, *turns)
-    assert shown.signatures() == (signature,)
+    assert shown.signatures() == tuple(filter(None, (signature, after_it)))
+    if after_it:
+        assert match_known(after_it, load_known_issues()) is not None
     issue = match_known(signature, load_known_issues())
     assert issue is not None
     assert issue.fix == fix

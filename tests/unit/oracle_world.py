@@ -145,6 +145,7 @@ class World:
         vma = self.a._vmas[0]
         assert vma.anon_vma.value is not None
         page.mapping.value = vma.anon_vma.value.word
+        page.index.value = BASE
         page.content[0].value = 7
         self.map(self.a, BASE, page, write=True)
 

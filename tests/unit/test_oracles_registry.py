@@ -16,6 +16,7 @@ def test_names_are_the_oracles_own_and_in_fixed_order():
         "frames",
         "slab",
         "page_state",
+        "rmap",
         "locks",
         "bugs",
         "progress",
