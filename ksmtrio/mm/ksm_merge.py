@@ -44,7 +44,8 @@ from ksmtrio.mm.swap import get_page, mark_page_accessed, put_page
 from ksmtrio.sched.points import Points
 from ksmtrio.units import PAGE_SIZE, Vaddr
 
-MK = Points(__name__, "try_to_merge_with_ksm_page", "MK", "1 2 3 5 6")
+MK = Points(__name__, "try_to_merge_with_ksm_page", "MK", "1 2 5 6")
+MK_VMA = Points(__name__, "try_to_merge_with_ksm_page", "", "3")
 M1 = Points(
     __name__,
     "try_to_merge_one_page",
@@ -94,7 +95,7 @@ async def try_to_merge_with_ksm_page(
     err = -EFAULT
     if await mm.mm_users.read(MK["2"]) != 0:
         if g.kernel.merge_wants_mergeable_vma:
-            vma = await mergeable_vma(mm, address, MK["3"])
+            vma = await mergeable_vma(mm, address, MK_VMA["3"])
         else:
             vma = vma_at(mm, address)
         if vma is not None:

@@ -47,9 +47,15 @@ SG = Points(
     __name__,
     "scan_get_next_rmap_item",
     "SG",
-    "1 3 3/pagevec_lru_add 3/pagevec_lru_add#2 3/release_pages 4 6 7 8.3 8.4.1 8.4.3 8.4.3#2 "
+    "1 4 6 7 8.3 8.4.1 8.4.3 8.4.3#2 "
     "8.4.3/put_page 8.4.4 8.4.4/put_page 9 11 12 "
     "12#2 12#3 12/free_mm_slot 14",
+)
+SG_DRAIN = Points(
+    __name__,
+    "scan_get_next_rmap_item",
+    "",
+    "3 3/pagevec_lru_add 3/pagevec_lru_add#2 3/release_pages",
 )
 GR = Points(__name__, "get_next_rmap_item", "GR", "1 1.3 1.3#2 2 2#2 3")
 RT = Points(__name__, "remove_trailing_rmap_items", "RT", "1 2 3")
@@ -128,7 +134,7 @@ async def scan_get_next_rmap_item(g: Globals) -> tuple[RmapItem, Page] | None:
     slot = cursor.mm_slot
     if slot is ksm.head:
         if g.kernel.scan_drains_pagevecs:
-            await lru_add_drain_all(g, SG["3"])
+            await lru_add_drain_all(g, SG_DRAIN["3"])
         ksm.unstable_root = []
         await ksm.ksm_mmlist_lock.lock(SG["4"])
         slot = ksm.mm_list[0] if ksm.mm_list else ksm.head

@@ -24,11 +24,12 @@ from ksmtrio.mm.swap import get_page, put_page
 from ksmtrio.sched.cell import adjust
 from ksmtrio.sched.points import Points
 
-GK = Points(__name__, "get_ksm_page", "GK", "1 2 3 3/page_swapcache 3/cpu_relax 4 4/put_page 6")
+GK = Points(__name__, "get_ksm_page", "GK", "1 2 3 3/page_swapcache 3/cpu_relax 4 4/put_page")
+GK_AGAIN = Points(__name__, "get_ksm_page", "", "6")
 RN = Points(__name__, "remove_node_from_stable_tree", "RN", "1 1.1 1.1#2 1.3 1.4 2 3")
 RI = Points(__name__, "remove_rmap_item_from_tree", "RI", "1 3 4 5 6/put_page 7 7#2 8 8#2 8#3 9")
 HA = Points(__name__, "hold_anon_vma", "HA", "2")
-DA = Points(__name__, "drop_anon_vma", "DA", "1 1#2 1#3 2 3 4")
+DA = Points(__name__, "drop_anon_vma", "DA", "1 1#2 1#3 2 4")
 SS = Points(__name__, "stable_tree_search", "SS", "1 1/get_page 2.1 2.3 2.4/put_page")
 SI = Points(__name__, "stable_tree_insert", "SI", "1.1 1.3 1.4/put_page 2 3 4 5 6")
 SA = Points(__name__, "stable_tree_append", "SA", "3 4")
@@ -81,7 +82,7 @@ async def get_ksm_page(g: Globals, stable_node: StableNode) -> Page | None:
             await put_page(g, page, GK["4/put_page"])
         if not g.kernel.get_ksm_page_waits_while_frozen:
             break
-        if await stable_node_page(g, stable_node, GK["6"]) is page:
+        if await stable_node_page(g, stable_node, GK_AGAIN["6"]) is page:
             break
     rcu_read_unlock(g.rt)
     await remove_node_from_stable_tree(g, stable_node)
@@ -154,6 +155,7 @@ async def remove_rmap_item_from_tree(g: Globals, rmap_item: RmapItem) -> None:
     """
     ksm = g.ksm
     if rmap_item.address & STABLE_FLAG:
+        await g.rt.point(RI["1"], "read", None)
         stable_node = rmap_item.head
         if stable_node is None:
             raise NullDereference(RI["1"], "stable rmap_item without head")
@@ -208,8 +210,9 @@ async def drop_anon_vma(g: Globals, rmap_item: RmapItem) -> None:
         return
     await g.rt.point(DA["2"], "list_empty", anon_vma.lock)
     empty = not anon_vma.head
-    anon_vma.lock.unlock(DA["3"])
+    anon_vma.lock.unlock(DA["2"])
     if empty:
+        await g.rt.point(DA["4"], "kmem_cache_free", anon_vma.lock)
         anon_vma.die("freed", DA["4"])
 
 

@@ -52,7 +52,7 @@ ZERO_PFN: Final = -2
 """The zero page's frame number; the zero page has no struct page in the model."""
 ZERO_PTE: Final = Pte("present", ZERO_PFN, young=True, special=True)
 
-FP = Points(__name__, "follow_page", "FP", "1 2 5 6")
+FP = Points(__name__, "follow_page", "FP", "1 2 5")
 HP = Points(__name__, "handle_pte_fault", "HP", "1 4 5 8")
 AF = Points(
     __name__,
@@ -114,7 +114,7 @@ async def follow_page(
     page = vm_normal_page(g, pte) if pte.present else None
     if page is not None:
         await get_page(page, FP["5"])
-    ptl.unlock(FP["6"])
+    ptl.unlock(FP["5"])
     return page
 
 
