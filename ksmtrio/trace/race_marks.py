@@ -96,20 +96,20 @@ class _Frozen(Mark):
     unfreeze: ClassVar[str]
 
     def __init__(self) -> None:
-        self._frozen: list[Page] = []
+        self._frozen: dict[Page, bool] = {}
 
     def step(self, actor: ActorState, label: str, machine: Machine) -> bool:
-        """Follow the freeze window of KSM pages; K's try for a reference inside it is the race."""
+        """Follow the freeze window of KSM pages: did K try for a reference inside it?"""
         page = _page(actor)
         if label == self.freeze:
             if page.count.value == 2 and _is_ksm(page):
-                self._frozen.append(page)
+                self._frozen[page] = False
             return False
         if label == self.unfreeze:
-            if page in self._frozen:
-                self._frozen.remove(page)
-            return False
-        return page in self._frozen
+            return self._frozen.pop(page, False)
+        if page in self._frozen:
+            self._frozen[page] = True
+        return False
 
 
 class RaceB(_Frozen):
@@ -210,9 +210,9 @@ class WindowOffline(Mark):
 
     name = "window_offline"
     description = (
-        "MM.2 on a KSM page while another actor waits for ksm_thread_mutex, or goes for it"
+        "MM.2 or MM.5 on a KSM page while another actor waits for ksm_thread_mutex, or goes for it"
     )
-    labels = (MM["2"],)
+    labels = (MM["2"], MM["5"])
 
     def step(self, actor: ActorState, label: str, machine: Machine) -> bool:
         """Look for somebody at the mutex."""
