@@ -21,7 +21,8 @@ NC = Points(
     __name__,
     "ksm_might_need_to_copy",
     "NC",
-    "1 2 2#2 2#3 2/put_page 3 3#2 4 4#2 4/pagevec_lru_add 4/pagevec_lru_add#2 4/release_pages 5",
+    "1 2 2#2 2#3 2/put_page 3 3#2 4 4#2 4/lru_cache_add 4/pagevec_lru_add 4/pagevec_lru_add#2 "
+    "4/release_pages 5",
 )
 
 

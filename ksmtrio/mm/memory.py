@@ -58,7 +58,8 @@ AF = Points(
     __name__,
     "do_anonymous_page",
     "AF",
-    "1 1#2 1#3 2 2#2 2#3 3 4 5 5/put_page 6 6/lru 7",
+    "1 1#2 1#3 2 2#2 2#3 3 4 5 5/put_page 6 "
+    "6/lru_cache_add 6/pagevec_lru_add 6/pagevec_lru_add#2 6/release_pages 7",
 )
 AF_ZERO = Points(__name__, "do_anonymous_page", "", "zero.1 zero.2 zero.3")
 CW = Points(
@@ -66,7 +67,8 @@ CW = Points(
     "do_wp_page",
     "CW",
     "1 1.1 1.1#2 1.1#3 1.1#4 1.1#5 1.1#6 1.2 1.3 3 4 4#2 4#3 5 5#2 5#3 6 6#2 7 9 10 10a 10b "
-    "10b/lru 10c 10d 11/put_page 12/put_page",
+    "10b/lru_cache_add 10b/pagevec_lru_add 10b/pagevec_lru_add#2 10b/release_pages 10c "
+    "10d 11/put_page 12/put_page",
 )
 SW = Points(
     __name__,

@@ -148,7 +148,7 @@ async def page_add_anon_rmap(page: Page, vma: Vma, address: Vaddr, at: str) -> N
 async def page_add_new_anon_rmap(g: Globals, page: Page, vma: Vma, address: Vaddr, at: str) -> None:
     """page_add_new_anon_rmap(): first mapping of a fresh page, which nobody else can see yet.
 
-    Points: the caller's (mapcount and mapping), ``/lru`` (pagevec reference).
+    Points: the caller's (mapcount and mapping), ``/lru_cache_add`` (pagevec reference).
     """
     anon_vma = vma.anon_vma.read_in_step(at)
     if anon_vma is None:
@@ -157,7 +157,7 @@ async def page_add_new_anon_rmap(g: Globals, page: Page, vma: Vma, address: Vadd
     await page.mapcount.write(at, 0)
     page.mapping.write_in_step(at, anon_vma.word)
     page.index.write_in_step(at, vma.linear_page_index(address))
-    await lru_cache_add_lru(g, page, LRU_ACTIVE_ANON, f"{at}/lru")
+    await lru_cache_add_lru(g, page, LRU_ACTIVE_ANON, at)
 
 
 async def page_remove_rmap(page: Page, at: str) -> None:

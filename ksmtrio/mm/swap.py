@@ -27,8 +27,11 @@ async def put_page(g: Globals, page: Page, at: str) -> None:
 
 
 async def lru_cache_add_lru(g: Globals, page: Page, lru: str, at: str) -> None:
-    """Put a page, with a reference, into this CPU's pagevec for an LRU list."""
-    await get_page(page, at)
+    """Put a page, with a reference, into this CPU's pagevec for an LRU list.
+
+    Points: ``/lru_cache_add`` (reference), and those of a drain when the pagevec is full.
+    """
+    await get_page(page, f"{at}/lru_cache_add")
     pagevec = g.this_cpu.lru_add[lru]
     pagevec.append(page)
     if not g.pagevecs or len(pagevec) >= PAGEVEC_SIZE:

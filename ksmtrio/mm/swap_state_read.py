@@ -27,7 +27,7 @@ READ_ASYNC = Points(
     "",
     "1/find_get_page 1/find_get_page#2 1/find_get_page#3 1 3.1 3.1#2 3.1#3 3.2 "
     "3.2/swapcache_prepare 3.2#2 2 3 4 5 5#2 5#3 5#4 5#5 3.3 3.3/swapcache_free 3.4 "
-    "3.4/pagevec_lru_add 3.4/pagevec_lru_add#2 3.4/release_pages 3.5",
+    "3.4/lru_cache_add 3.4/pagevec_lru_add 3.4/pagevec_lru_add#2 3.4/release_pages 3.5",
 )
 AHEAD = Points(
     __name__,

@@ -17,7 +17,13 @@ from ksmtrio.mm.swap import add_page_to_unevictable_list, lru_cache_add_lru, put
 from ksmtrio.sched.points import Points
 
 IL = Points(__name__, "isolate_lru_page", "IL", "1 2 2a 2a#2")
-PL = Points(__name__, "putback_lru_page", "PL", "1 2 3 3#2 3#3 4")
+PL = Points(
+    __name__,
+    "putback_lru_page",
+    "PL",
+    "1 2 3 3.1 3.1/lru_cache_add 3.1/pagevec_lru_add 3.1/pagevec_lru_add#2 3.1/release_pages 3.2 "
+    "3.2#2 3.3 4",
+)
 PLS = Points(__name__, "putback_lru_pages", "PLS", "1")
 
 
@@ -58,12 +64,12 @@ async def putback_lru_page(g: Globals, page: Page) -> None:
         await page.flags.clear(PL["2"], PG_UNEVICTABLE)
         if not await page.flags.test(PL["3"], PG_MLOCKED):
             lru = LRU_ACTIVE_ANON if active else LRU_INACTIVE_ANON
-            await lru_cache_add_lru(g, page, lru, PL["3#2"])
+            await lru_cache_add_lru(g, page, lru, PL["3.1"])
             break
-        await add_page_to_unevictable_list(g, page, PL["3#2"])
-        if await page.flags.test(PL["3#3"], PG_MLOCKED) or await isolate_lru_page(g, page):
+        await add_page_to_unevictable_list(g, page, PL["3.2"])
+        if await page.flags.test(PL["3.3"], PG_MLOCKED) or await isolate_lru_page(g, page):
             break
-        await put_page(g, page, PL["3#3"])
+        await put_page(g, page, PL["3.3"])
     await put_page(g, page, PL["4"])
 
 

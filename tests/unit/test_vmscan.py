@@ -116,7 +116,7 @@ def test_page_munlocked_while_it_is_put_back_ends_on_an_evictable_list() -> None
     async def munlocker(w: KernelWorld) -> None:
         await w.page("A:0").flags.clear(AT, PG_MLOCKED)
 
-    schedule = turns("putter@putback_lru_page.3#3", "munlocker", "putter")
+    schedule = turns("putter@putback_lru_page.3.3", "munlocker", "putter")
     w = KernelWorld(process("A", 1), actors=("putter", "munlocker"), strategy=schedule)
     assert w.go(putter, munlocker).found == []
     assert on_list(w, LRU_UNEVICTABLE) == []
