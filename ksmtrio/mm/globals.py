@@ -15,6 +15,7 @@ from ksmtrio.mm.ksm_types import Ksm
 from ksmtrio.mm.mm_types import AnonVma, MmStruct, Page, Token, Watchers
 from ksmtrio.mm.mmzone import PerCpu, Section, Zone
 from ksmtrio.mm.swap_types import SwapInfo, SwapperSpace
+from ksmtrio.mm.task_types import TaskStruct
 from ksmtrio.notifier import BlockingNotifierChain
 from ksmtrio.sched.cell import SharedObject
 from ksmtrio.sched.runtime import Runtime
@@ -61,6 +62,7 @@ class Globals(SharedObject):
         swapper_space: the swap cache.
         direct_reclaim: what an allocation does that finds no page: free some of these zones, return
             how many. Wired by the machine, since reclaim stands above the allocator.
+        tasks: actor name -> its task, in order of the first look at it.
         user_access: watchers of user loads and stores.
     """
 
@@ -90,6 +92,7 @@ class Globals(SharedObject):
         self.pm_mutex: Mutex | None = None
         self.processes: list[MmStruct] = []
         self.anon_vmas: list[AnonVma] = []
+        self.tasks: dict[str, TaskStruct] = {}
         self.direct_reclaim: DirectReclaim = _nothing_to_reclaim
         self.user_access: list[UserAccessWatcher] = []
 

@@ -40,6 +40,7 @@ from ksmtrio.mm.mm_types import (
 from ksmtrio.mm.mmap import vma_at
 from ksmtrio.mm.page_flags import PG_DIRTY, PG_SWAPCACHE
 from ksmtrio.mm.rmap import page_add_anon_rmap, page_check_address, page_remove_rmap
+from ksmtrio.mm.signal import ERESTARTSYS, signal_pending
 from ksmtrio.mm.swap import get_page, mark_page_accessed, put_page
 from ksmtrio.sched.points import Points
 from ksmtrio.units import PAGE_SIZE, Vaddr
@@ -58,7 +59,7 @@ WP = Points(
 RP = Points(__name__, "replace_page", "RP", "1 1#2 2 2#2 3a 3b 3b#2 3c 3d 3e 3f/put_page")
 BK = Points(__name__, "break_ksm", "BK", "1 3 4/put_page")
 BC = Points(__name__, "break_cow", "BC", "2 3 3#2 5")
-UP = Points(__name__, "unmerge_ksm_pages", "UP", "1")
+UP = Points(__name__, "unmerge_ksm_pages", "UP", "1 2")
 
 
 async def try_to_merge_two_pages(
@@ -262,14 +263,23 @@ async def break_cow(g: Globals, rmap_item: RmapItem) -> None:
 
 
 async def unmerge_ksm_pages(g: Globals, vma: Vma, start: Vaddr, end: Vaddr) -> int:
-    """UP: break every KSM page of a range; mmap_sem held.
+    """UP: break every KSM page of a range; mmap_sem held. Items are left for ksmd to clean up.
 
-    Kernel: mm/ksm.c, unmerge_ksm_pages(), v2.6.33. Differs: signals come with the faults that an
-    offlining task can take.
+    Kernel: mm/ksm.c, unmerge_ksm_pages(), v2.6.33.
+
+    Steps of UP, for each page address:
+        1. The address space is being torn down: return 0.
+        2. A signal is pending: return -ERESTARTSYS.
+        3. BK; an error ends the loop.
+
+    Returns:
+        0, -ENOMEM or -ERESTARTSYS.
     """
     for address in range(start, end, PAGE_SIZE):
         if await vma.vm_mm.mm_users.read(UP["1"]) == 0:
             return 0
+        if await signal_pending(g, UP["2"]):
+            return -ERESTARTSYS
         err = await break_ksm(g, vma, address)
         if err:
             return err

@@ -30,6 +30,7 @@ from ksmtrio.mm.page_isolation import (
     start_isolate_page_range,
     undo_isolate_page_range,
 )
+from ksmtrio.mm.signal import signal_pending
 from ksmtrio.mm.swap import lru_add_drain_all
 from ksmtrio.mm.vmscan import isolate_lru_page, putback_lru_pages
 from ksmtrio.notifier import MemoryNotify, notifier_to_errno
@@ -109,7 +110,7 @@ async def _migrate_all(g: Globals, section: Section) -> int:
         await g.rt.cond_resched(OP["8"])
         if g.rt.clock.jiffies > expire or g.rt.fault("early-expiry", OP["8"]):
             return -EAGAIN
-        if g.rt.fault("signal", OP["9"]):
+        if await signal_pending(g, OP["9"]):
             return -EINTR
         if drain:
             await lru_add_drain_all(g, OP["10"])

@@ -15,6 +15,7 @@ from ksmtrio.mm.mm_types import MmStruct, Page, Pte, Vma, page_anon_vma
 from ksmtrio.mm.page_flags import PG_DIRTY, PG_SWAPCACHE
 from ksmtrio.mm.page_io import swap_writepage
 from ksmtrio.mm.rmap import page_add_anon_rmap
+from ksmtrio.mm.signal import signal_pending
 from ksmtrio.mm.swap import activate_page, get_page, put_page
 from ksmtrio.mm.swap_state import delete_from_swap_cache
 from ksmtrio.mm.swap_state_read import read_swap_cache_async
@@ -104,7 +105,7 @@ async def _try_to_unuse(g: Globals) -> int:
         entry = await _find_next_to_unuse(g, entry)
         if not entry:
             return 0
-        if g.rt.fault("signal", UU["2#2"]):
+        if await signal_pending(g, UU["2#2"]):
             return -EINTR
         page = await read_swap_cache_async(g, entry)
         if page is None:

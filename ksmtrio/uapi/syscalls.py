@@ -18,12 +18,13 @@ from ksmtrio.mm.madvise import sys_madvise
 from ksmtrio.mm.mempolicy import MPOL_MF_MOVE, MPOL_MF_MOVE_ALL, do_mbind
 from ksmtrio.mm.migrate_syscalls import do_pages_move, do_pages_stat
 from ksmtrio.mm.mm_types import MmStruct
+from ksmtrio.mm.signal import errno_of
 from ksmtrio.units import PAGE_SIZE, Nid, Vaddr
 
 
 def _check(ret: int) -> int:
     if ret < 0:
-        raise SyscallError(-ret)
+        raise SyscallError(errno_of(ret))
     return ret
 
 
