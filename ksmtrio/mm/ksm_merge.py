@@ -54,9 +54,9 @@ M1 = Points(
     "2 3 6 6/mark_page_accessed 6/mark_page_accessed#2 6/activate_page 7 9",
 )
 WP = Points(
-    __name__, "write_protect_page", "WP", "1 1#2 2 2#2 2#3 3 4 5 6 6#2 6#3 7 7/set_page_dirty 8"
+    __name__, "write_protect_page", "WP", "1 1#2 1#3 2 2#2 2#3 3 4 5 6 6#2 6#3 7 7/set_page_dirty 8"
 )
-RP = Points(__name__, "replace_page", "RP", "1 1#2 2 2#2 3a 3b 3b#2 3c 3d 3e 3f/put_page")
+RP = Points(__name__, "replace_page", "RP", "1 1#2 1#3 2 2#2 3a 3b 3b#2 3b#3 3c 3d 3e 3f/put_page")
 BK = Points(__name__, "break_ksm", "BK", "1 3 4/put_page")
 BC = Points(__name__, "break_cow", "BC", "2 3 3#2 5")
 UP = Points(__name__, "unmerge_ksm_pages", "UP", "1 2")
@@ -149,11 +149,14 @@ async def mergeable_vma(mm: MmStruct, address: Vaddr, at: str) -> Vma | None:
 
 
 async def page_address_in_vma(page: Page, vma: Vma, at: str) -> Vaddr | None:
-    """page_address_in_vma(): where an anonymous page should be; None for every KSM page."""
+    """page_address_in_vma(): where an anonymous page should be; None for every KSM page.
+
+    Points: the caller's (mapping), ``#2`` (the vma's anon_vma), ``#3`` (index).
+    """
     anon_vma = await page_anon_vma(page, at)
     if await vma.anon_vma.read(f"{at}#2") is not anon_vma:
         return None
-    return vma.address_of_index(page.index.read_in_step(at))
+    return vma.address_of_index(await page.index.read(f"{at}#3"))
 
 
 async def write_protect_page(g: Globals, vma: Vma, page: Page) -> Pte | None:

@@ -30,8 +30,8 @@ RN = Points(__name__, "remove_node_from_stable_tree", "RN", "1 1.1 1.1#2 1.3 1.4
 RI = Points(__name__, "remove_rmap_item_from_tree", "RI", "1 3 4 5 6/put_page 7 7#2 8 8#2 8#3 9")
 HA = Points(__name__, "hold_anon_vma", "HA", "2")
 DA = Points(__name__, "drop_anon_vma", "DA", "1 1#2 1#3 2 4")
-SS = Points(__name__, "stable_tree_search", "SS", "1 1/get_page 2.1 2.3 2.4/put_page")
-SI = Points(__name__, "stable_tree_insert", "SI", "1.1 1.3 1.4/put_page 2 3 4 5 6")
+SS = Points(__name__, "stable_tree_search", "SS", "1 1/get_page 2.1 2.3 2.4 2.4/put_page")
+SI = Points(__name__, "stable_tree_insert", "SI", "1.1 1.3 1.4/put_page 1.5 2 3 4 5 6")
 SA = Points(__name__, "stable_tree_append", "SA", "3 4")
 
 
@@ -241,18 +241,18 @@ async def stable_tree_search(g: Globals, page: Page) -> tuple[Page, StableNode |
         if order == 0:
             return tree_page, stable_node
         await put_page(g, tree_page, SS["2.4/put_page"])
-        low, high = _descend(g, stable_node, SS["2.4/put_page"], order, low, middle, high)
+        low, high = await _descend(g, stable_node, SS["2.4"], order, low, middle, high)
     return None
 
 
-def _descend(
+async def _descend(
     g: Globals, stable_node: StableNode, at: str, order: int, low: int, middle: int, high: int
 ) -> tuple[int, int]:
     """Follow a node's left or right link: the part of the tree still to be searched.
 
     Reads the node, which a walker that is not alone in the tree may find freed.
     """
-    g.rt.touch(at, stable_node.kpfn)
+    await g.rt.point(at, "rb_next", stable_node.kpfn)
     low, high = (low, middle) if order < 0 else (middle + 1, high)
     return low, min(high, len(g.ksm.stable_root))
 
@@ -278,7 +278,7 @@ async def stable_tree_insert(g: Globals, kpage: Page) -> StableNode | None:
         await put_page(g, tree_page, SI["1.4/put_page"])
         if order == 0:
             return None
-        low, high = _descend(g, passed, SI["1.4/put_page"], order, low, middle, high)
+        low, high = await _descend(g, passed, SI["1.5"], order, low, middle, high)
     g.rt.might_sleep(SI["2"])
     await g.rt.point(SI["2"], "kmem_cache_alloc", None)
     if g.rt.fault("enomem", SI["2"]):

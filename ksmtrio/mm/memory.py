@@ -75,7 +75,7 @@ SW = Points(
     "do_swap_page",
     "SW",
     "2 2/find_get_page 2/find_get_page#2 2/find_get_page#3 3 3#2 4 6 7 8 8#2 8#3 8/put_page 9c 9d "
-    "9d#2 10 10/swap_free 11/vm_swap_full 11/vm_swap_full#2 11#2 12",
+    "9d#2 9d#3 10 10/swap_free 11/vm_swap_full 11/vm_swap_full#2 11#2 12",
 )
 ZP = Points(
     __name__,

@@ -55,7 +55,7 @@ UM = Points(
 MN = Points(__name__, "move_to_new_page", "MN", "1 2 3 3#2 4 6 7")
 MM = Points(__name__, "migrate_page_move_mapping", "MM", "1 2 4 4a 4a#2 5 6 6#2 6#3 7 8 9")
 MC = Points(__name__, "migrate_page_copy", "MC", "1 1#2 2 2#2 2#3 3 4 6 6#2 7")
-RM = Points(__name__, "remove_migration_pte", "RM", "1 2 3 3#2 4a 4c 4d 4d#2")
+RM = Points(__name__, "remove_migration_pte", "RM", "1 2 3 3#2 4a 4c 4d 4d#2 4d#3")
 MPG = Points(__name__, "migrate_pages", "MPg", "2")
 
 PASSES_MAX: Final = 10

@@ -60,7 +60,7 @@ T1 = Points(
 )
 PR1 = Points(__name__, "page_referenced_one", "", "1 1#2 1#3 3")
 PRA = Points(__name__, "page_referenced_anon", "", "1 1#2 1#3 2")
-WA = Points(__name__, "rmap_walk_anon", "WA", "1 2")
+WA = Points(__name__, "rmap_walk_anon", "WA", "1 2 2#2")
 
 RmapAction = Callable[[Page, Vma, Vaddr], Awaitable[int]]
 """(page, vma, address) -> SWAP_*; what an rmap walk does at each place."""
@@ -127,7 +127,7 @@ async def page_check_address(
 async def page_add_anon_rmap(page: Page, vma: Vma, address: Vaddr, at: str) -> None:
     """page_add_anon_rmap(): one more pte maps the page; pte lock held, page locked unless KSM.
 
-    Points: the caller's (mapcount), ``#2`` (mapping).
+    Points: the caller's (mapcount), ``#2`` (mapping), ``#3`` (mapping and index := this vma's).
     """
     first = await page.mapcount.inc(at) == 0
     if await page_ksm(page, f"{at}#2"):
@@ -139,7 +139,7 @@ async def page_add_anon_rmap(page: Page, vma: Vma, address: Vaddr, at: str) -> N
     if anon_vma is None:
         raise KernelBug(at, "BUG_ON(!anon_vma) in page_add_anon_rmap")
     if first:
-        page.mapping.write_in_step(at, anon_vma.word)
+        await page.mapping.write(f"{at}#3", anon_vma.word)
         page.index.write_in_step(at, index)
     elif page.mapping.read_in_step(at) is not anon_vma.word or page.index.read_in_step(at) != index:
         raise VmBug(at, f"BUG_ON(mapping or index) in __page_check_anon_rmap, pfn {page.pfn}")
@@ -365,7 +365,7 @@ async def rmap_walk_anon(page: Page, action: RmapAction) -> int:
         return ret
     await anon_vma.lock.lock(WA["2"])
     for vma in list(anon_vma.head):
-        address = vma.address_of_index(page.index.read_in_step(WA["2"]))
+        address = vma.address_of_index(await page.index.read(WA["2#2"]))
         if address is not None:
             ret = await action(page, vma, address)
             if ret != SWAP_AGAIN:

@@ -39,8 +39,8 @@ UNUSE = Points(
     __name__,
     "unuse_mm",
     "UU",
-    "6.1 6.1/activate_page 6.1#2 6.1#3 6.1#4 6.2 6.2#2 6.2#3 6.3 6.3#2 6.3#3 6.4 6.4#2 6.4#3 "
-    "6.4/swap_free 6.4/activate_page 6.5",
+    "6.1 6.1/activate_page 6.1#2 6.1#3 6.1#4 6.2 6.2#2 6.2#3 6.3 6.3#2 6.3#3 6.4 6.4#2 "
+    "6.4#3 6.4/set_pte 6.4/swap_free 6.4/activate_page 6.5",
 )
 
 
@@ -212,7 +212,7 @@ async def _unuse_pte(g: Globals, vma: Vma, address: Vaddr, entry: SwapEntry, pag
         ptl.unlock(UNUSE["6.3#3"])
         return False
     await get_page(page, UNUSE["6.4"])
-    await cell.write(UNUSE["6.4#3"], Pte("present", page.pfn))
+    await cell.write(UNUSE["6.4/set_pte"], Pte("present", page.pfn))
     await page_add_anon_rmap(page, vma, address, UNUSE["6.4"])
     await swap_free(g, entry, UNUSE["6.4"])
     await activate_page(g, page, UNUSE["6.4"])
