@@ -159,7 +159,8 @@ class KernelWorld:
         parts: TOML, joined; a `format`, a `name` and, for `go`, actors are added.
         actors: names of the actors whose bodies `go` is given.
         kernel: its name.
-        without: switches that are off.
+        with_: switches to turn on there.
+        without: switches to turn off.
         strategy: takes the choices; by default every actor runs until it must stop.
         faults: fault choices that are allowed, see `choices`.
         choices: data and fault choices of the default strategy.
@@ -171,6 +172,7 @@ class KernelWorld:
         *parts: str,
         actors: Iterable[str] = ("task",),
         kernel: str = "v2.6.33",
+        with_: Iterable[str] = (),
         without: Iterable[str] = (),
         strategy: Strategy | None = None,
         faults: Sequence[str] = (),
@@ -190,7 +192,7 @@ class KernelWorld:
             strategy = Replay(choices or Choices(), exact=False)
         self.machine: Machine = build_machine(
             parse_scenario(text, "unit"),
-            build_kernel(kernel, without=without),
+            build_kernel(kernel, with_=with_, without=without),
             strategy,
             recorder=recorder,
             watchers=watchers,

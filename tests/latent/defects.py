@@ -75,6 +75,49 @@ def task(name: str, of: str, *ops: str) -> str:
     return f'[[actor]]\nname = "{name}"\nkind = "user_task"\n{where}program = [{program}]\n'
 
 
-OFFLINE = task("hotplug", "", '{ op = "offline", block = 1 }')
-EXIT = '{ op = "exit" }'
-UNMAP = '{ op = "munmap", page = 0 }'
+def area(name: str, contents: str) -> str:
+    """Return the TOML of a process with one area in block 1 that is not mergeable."""
+    return process(name, contents).replace("mergeable = true", "mergeable = false")
+
+
+_OFFLINE = task("hotplug", "", '{ op = "offline", block = 1 }')
+_LEAVER = task("leaver", "A", '{ op = "exit" }')
+_UNMAPPER = task("unmapper", "A", '{ op = "munmap", page = 0 }')
+_STORE = '{{ op = "store", page = 0, value = {} }}'
+_SEEN = "checksum = true"
+
+ONLY_SLOT = small(process("A", "7"), _LEAVER)
+"""One registered address space, which exits while ksmd scans."""
+
+LEFT_MM = small(process("A", '"-"'), _LEAVER)
+"""The same with nothing mapped, so that its slot is easily freed."""
+
+LAST_SLOT = small(
+    process("A", "7", _SEEN) + area("B", "8"),
+    _LEAVER + task("newcomer", "B", '{ op = "madvise", page = 0, advice = "MERGEABLE" }'),
+    ksm="batches = 3",
+)
+"""One address space is registered while the only other one goes."""
+
+FORKED = small(
+    process("B", "7", _SEEN) + process("A", "7", _SEEN) + fork("fork", "A"),
+    task("writer", "B", _STORE.format(8)),
+    ksm="batches = 1\npages_to_scan = 2",
+)
+"""Two candidates, one of them shared with a fork, the other written to."""
+
+UNMAPPED = small(process("A", "7"), _UNMAPPER + _OFFLINE)
+"""A page is unmapped while its block goes offline."""
+
+VETOED = small(
+    process("A", "7"),
+    '[[notifier]]\nname = "balloon"\npriority = 1\nveto = true\n' + _UNMAPPER + _OFFLINE,
+)
+"""A page is unmapped while its block fails to go offline."""
+
+REFILLED = small(
+    area("A", "7") + area("B", '"-"'),
+    _UNMAPPER + task("toucher", "B", _STORE.format(5)) + _OFFLINE,
+    machine="nodes = 1\nblocks_per_node = 2",
+)
+"""A frame is freed and another allocated while a block of the only node goes offline."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from tests.latent.defects import OFFLINE, UNMAP, assert_defect, process, small, task
+from tests.latent.defects import REFILLED, VETOED, assert_defect
 
 
 def test_a_page_that_is_half_freed_passes_the_check_and_trips_the_bug_on() -> None:
@@ -18,9 +18,8 @@ def test_a_page_that_is_half_freed_passes_the_check_and_trips_the_bug_on() -> No
 
 
 def test_a_page_freed_while_isolation_is_undone_is_lost() -> None:
-    veto = '[[notifier]]\nname = "balloon"\npriority = 1\nveto = true\n'
     assert_defect(
-        small(process("A", "7"), veto + task("unmapper", "A", UNMAP) + OFFLINE),
+        VETOED,
         "ksmd",
         "hotplug@unset_migratetype_isolate.1",  # the veto is in; the block is still isolated
         "unmapper@put_page.6#3",  # read ISOLATE, on its way to that list
@@ -28,4 +27,16 @@ def test_a_page_freed_while_isolation_is_undone_is_lost() -> None:
         "unmapper",
         signature="frames:page-lost-to-isolation@quiescence",
         fix="free_rechecks_migratetype",
+    )
+
+
+def test_a_frame_drained_to_the_old_list_is_handed_out_although_its_block_is_isolated() -> None:
+    assert_defect(
+        REFILLED,
+        "unmapper",  # the frame is on its CPU's list, as a MOVABLE one
+        "hotplug@__offline_isolated_pages.1",  # drained to the MOVABLE list: the check is content
+        "toucher",  # gets that frame
+        "hotplug",
+        signature="bugs:BUG_ON@__offline_isolated_pages.2",
+        fix="drain_rechecks_migratetype",
     )

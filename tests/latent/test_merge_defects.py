@@ -7,7 +7,7 @@ import attrs
 
 from ksmtrio.scenario import load_scenario
 from ksmtrio.scenario.schema import Scenario
-from tests.latent.defects import assert_defect, fork, process, small, task
+from tests.latent.defects import FORKED, assert_defect
 
 
 def only_the_advice() -> Scenario:
@@ -34,13 +34,8 @@ def test_l2_break_ksm_passes_over_a_migration_entry() -> None:
 
 
 def test_l7_an_undone_upgrade_leaves_the_forks_mapping_ksm_without_node() -> None:
-    seen = "checksum = true"
     assert_defect(
-        small(
-            process("B", "7", seen) + process("A", "7", seen) + fork("fork", "A"),
-            task("writer", "B", '{ op = "store", page = 0, value = 8 }'),
-            ksm="batches = 1\npages_to_scan = 2",
-        ),
+        FORKED,
         "ksmd@try_to_merge_one_page.9",  # A's page is KSM(NULL) now
         "writer",  # B's page differs from now on: step 2 of the merge fails
         "ksmd",

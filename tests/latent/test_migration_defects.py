@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from tests.latent.defects import OFFLINE, UNMAP, assert_defect, process, small, task
+from tests.latent.defects import UNMAPPED, assert_defect
 
 
 def test_l5_the_walk_of_an_unmapped_page_locks_a_freed_anon_vma() -> None:
     assert_defect(
-        small(process("A", "7"), task("unmapper", "A", UNMAP) + OFFLINE),
+        UNMAPPED,
         "ksmd",
         "hotplug@unmap_and_move.2",  # A's page is isolated
         "unmapper@zap_pte_range.6/put_page",  # unmapped, its anon_vma freed, its reference kept

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
-from tests.latent.defects import EXIT, assert_defect, process, small, task
+from typing import Any
+
+import pytest
+
+from tests.kernel_world import KernelWorld, process
+from tests.latent.defects import LAST_SLOT, LEFT_MM, ONLY_SLOT, assert_defect
 
 
 def test_the_only_slot_may_go_between_ksmds_two_looks_at_the_list() -> None:
     assert_defect(
-        small(process("A", "7"), task("leaver", "A", EXIT)),
+        ONLY_SLOT,
         "ksmd@scan_get_next_rmap_item.4",  # the list was not empty
         "leaver",
         "ksmd",
@@ -19,7 +24,7 @@ def test_the_only_slot_may_go_between_ksmds_two_looks_at_the_list() -> None:
 
 def test_ksmd_releases_the_mmap_sem_of_an_mm_that_is_gone() -> None:
     assert_defect(
-        small(process("A", '"-"'), task("leaver", "A", EXIT)),
+        LEFT_MM,
         "ksmd@scan_get_next_rmap_item.12#2",  # the cursor has left A's slot, mmap_sem is held
         "leaver",
         "ksmd",
@@ -29,14 +34,8 @@ def test_ksmd_releases_the_mmap_sem_of_an_mm_that_is_gone() -> None:
 
 
 def test_a_registration_that_saw_the_last_slot_does_not_wake_ksmd() -> None:
-    newcomer = '{ op = "madvise", page = 0, advice = "MERGEABLE" }'
-    quiet = process("B", "8").replace("mergeable = true", "mergeable = false")
     assert_defect(
-        small(
-            process("A", "7", "checksum = true") + quiet,
-            task("leaver", "A", EXIT) + task("newcomer", "B", newcomer),
-            ksm="batches = 3",
-        ),
+        LAST_SLOT,
         "leaver",
         "newcomer@__ksm_enter.3",  # KE.2 saw A's slot: no wake-up needed
         "ksmd",  # forgets A's slot, finds the list empty, sleeps
@@ -44,3 +43,28 @@ def test_a_registration_that_saw_the_last_slot_does_not_wake_ksmd() -> None:
         signature="progress:hung-task@ksm_scan_thread.7",
         fix="proposed_enter_looks_under_lock",
     )
+
+
+def merged_after_a_fault(**kernel: Any) -> tuple[int, int, int, int]:
+    """Let ksmd scan three times two equal pages that were written to just before."""
+
+    async def body(w: KernelWorld) -> None:
+        for ref in ("A:0", "B:0"):
+            assert await w.store(ref, 7) == 0
+        for _ in range(3):
+            await w.batch(100)
+
+    mergeable: dict[str, Any] = {"mergeable": True}
+    world = KernelWorld(process("A", "-", **mergeable), process("B", "-", **mergeable), **kernel)
+    return world.go(body).counters()
+
+
+def test_l4_pages_in_a_pagevec_are_never_merged() -> None:
+    assert merged_after_a_fault()[:2] == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "kernel", [{"with_": ["scan_drains_pagevecs"]}, {"kernel": "latest-fixes"}]
+)
+def test_l4_a_full_scan_that_drains_merges_them(kernel: dict[str, Any]) -> None:
+    assert merged_after_a_fault(**kernel)[:2] == (1, 1)

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Latent defects of KSM pages in the swap cache, each with its later fix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ksmtrio.mm.ksm_tree import get_ksm_page
+from ksmtrio.mm.page_flags import PG_DIRTY, PG_SWAPCACHE, PG_WRITEBACK
+from ksmtrio.mm.swap import put_page
+from ksmtrio.mm.vmscan_reclaim import balance_pgdat
+from tests.kernel_world import AT, KernelWorld, Log, ksm, process, turns
+from tests.swap_world import ROUNDS_MAX, SWAP, reclaim, settle, swap_out, swap_to_cache
+
+
+def fixed_by(switch: str) -> list[dict[str, Any]]:
+    """Return the kernels that must be clean: v2.6.33 with one fix, and with all of them."""
+    return [{"with_": [switch]}, {"kernel": "latest-fixes"}]
+
+
+async def written_after_swap_out(w: KernelWorld) -> None:
+    """A's page is written to while its swap-out ends; B merges with it, and A goes."""
+    page = w.page("A:0")
+    for _ in range(ROUNDS_MAX):
+        if w.pte("A:0").swap:
+            break
+        await balance_pgdat(w.g, 0)
+    assert page.flags.has(PG_WRITEBACK)
+    await w.rt.cond_resched("now.1")
+    assert await w.store("A:0", 9) == 0  # reuses the page, which stays in the swap cache
+    assert w.page("A:0") is page
+    assert page.flags.has(PG_SWAPCACHE)
+    assert not page.flags.has(PG_DIRTY)
+    await settle(w)
+    assert await w.store("B:0", 9) == 0
+    await w.scan(3)
+    assert w.page("B:0") is page
+    await w.exit("A")
+    await w.drain()
+    await swap_out(w, "B:0")
+    w.log.append((await w.load("B:0"))[1])
+    await settle(w)
+
+
+def swapped_world(**options: Any) -> KernelWorld:
+    """Run it; the device writes the old content and pauses before it ends the writeback."""
+    mergeable: dict[str, Any] = {"mergeable": True}
+    schedule = turns("task@now.1", "writeback@end_swap_bio.write.2", "task")
+    world = KernelWorld(
+        SWAP,
+        process("B", "-", **mergeable),
+        process("A", 7, **mergeable),
+        strategy=schedule,
+        **options,
+    )
+    return world.go(written_after_swap_out)
+
+
+def test_l3_a_page_whose_dirty_bit_went_with_its_first_mapper_is_read_back_stale() -> None:
+    world = swapped_world()
+    assert [finding.signature for finding in world.findings.all()] == [
+        "contents:wrong-content@user.load<-end_swap_bio.read.1"
+    ]
+
+
+@pytest.mark.parametrize("kernel", fixed_by("write_protect_cleans_pte"))
+def test_l3_with_the_dirty_bit_on_the_page_it_is_written_again(kernel: dict[str, Any]) -> None:
+    world = swapped_world(**kernel)
+    assert world.log == [9]
+    assert world.found == []
+
+
+def frozen_world(**options: Any) -> KernelWorld:
+    """Let ksmd look at a KSM page whose count reclaim has frozen, and which was dirtied again."""
+
+    async def kswapd(w: KernelWorld) -> None:
+        w.log += [w.page("A:0"), w.node("A:0")]
+        await swap_to_cache(w, "A:0")
+        assert await reclaim(w) == 0
+
+    async def device_that_read_late(w: KernelWorld) -> None:
+        await w.log[0].flags.set(AT, PG_DIRTY)
+
+    async def ksmd(w: KernelWorld) -> None:
+        await w.ksm.ksm_thread_mutex.lock(AT)
+        page = await get_ksm_page(w.g, w.log[1])
+        await w.ksm.ksm_thread_mutex.unlock(AT)
+        assert page in (None, w.log[0])
+        w.log.append(page)
+        if page is not None:
+            await put_page(w.g, page, AT)
+
+    schedule = turns(
+        "kswapd",  # writes the page out
+        "writeback",
+        "kswapd@__remove_mapping.3",  # the count is frozen
+        "dma",
+        "ksmd@get_ksm_page.3/cpu_relax",
+        "kswapd",  # finds the page dirty and lets it live
+        "ksmd",
+    )
+    world = KernelWorld(
+        SWAP,
+        ksm(["A:0", "B:0"]),
+        process("A", 7, mergeable=True),
+        process("B", 7, mergeable=True),
+        actors=("kswapd", "dma", "ksmd"),
+        strategy=schedule,
+        **options,
+    )
+    return world.go(kswapd, device_that_read_late, ksmd)
+
+
+def test_l1_a_frozen_count_costs_a_live_page_its_node() -> None:
+    world = frozen_world()
+    page, node, got = world.log
+    assert got is None
+    assert node.dead is not None
+    assert page.mapping.value is node.word
+    assert world.found == ["stable_tree:dangling-key"]
+
+
+@pytest.mark.parametrize("kernel", fixed_by("get_ksm_page_waits_while_frozen"))
+def test_l1_ksmd_waits_for_the_count_to_thaw(kernel: dict[str, Any]) -> None:
+    recorder = Log()
+    world = frozen_world(recorder=recorder, **kernel)
+    page, node, got = world.log
+    assert got is page
+    assert node.dead is None
+    assert "get_ksm_page.3/page_swapcache" in [at for at, *_ in recorder.operations]
+    assert world.found == []
