@@ -37,6 +37,7 @@ def test_a_frame_drained_to_the_old_list_is_handed_out_although_its_block_is_iso
         "hotplug@__offline_isolated_pages.1",  # drained to the MOVABLE list: the check is content
         "toucher",  # gets that frame
         "hotplug",
-        signature="bugs:BUG_ON@__offline_isolated_pages.2",
+        signature="frames:isolated-frame-allocated@alloc_page<-start_isolate_page_range.2",
+        after_it="bugs:BUG_ON@__offline_isolated_pages.2",
         fix="drain_rechecks_migratetype",
     )
