@@ -24,7 +24,7 @@ MADV_UNMERGEABLE: Final = 13
 
 MA = Points(__name__, "ksm_madvise", "MA", "1 2")
 KE = Points(__name__, "__ksm_enter", "KE", "1 2 3 4 5 6")
-KX = Points(__name__, "__ksm_exit", "KX", "1 1b 2 2#2 3 3#2")
+KX = Points(__name__, "__ksm_exit", "KX", "1 1b 2 2#2 2/free_mm_slot 3 3#2")
 
 
 async def ksm_madvise(
@@ -34,6 +34,12 @@ async def ksm_madvise(
 
     Kernel: mm/ksm.c, ksm_madvise(), v2.6.33. Context: mmap_sem held for write; takes no
     ksm_thread_mutex, so memory offline does not lock it out.
+
+    Steps of MA:
+        1. MERGEABLE, and the vma is not: read MMF_VM_MERGEABLE of the mm; clear: KE, whose error is
+           returned. The flag is set in the flags of the range.
+        2. UNMERGEABLE, and the vma is MERGEABLE: read its anon_vma; there is one: UP, whose error
+           is returned. The flag is cleared in the flags of the range.
 
     Returns:
         (0 or a negative errno, vm_flags of the range; the caller splits the vma and stores them).
@@ -106,7 +112,8 @@ async def _ksm_exit(g: Globals, mm: MmStruct) -> None:
             ksm.mm_list = (*rest[:position], slot, *rest[position:])
     ksm.ksm_mmlist_lock.unlock(KX["1"])
     if easy and slot is not None:
-        slot.die("freed", KX["2"])
+        await g.rt.point(KX["2/free_mm_slot"], "kmem_cache_free", None)
+        slot.die("freed", KX["2/free_mm_slot"])
         await mm.flags.clear(KX["2"], MMF_VM_MERGEABLE)
         await mmdrop(mm, KX["2#2"])
     elif slot is not None:

@@ -12,7 +12,7 @@ from ksmtrio.mm.mmap import vmas_cut_to
 from ksmtrio.sched.points import Points
 from ksmtrio.units import Vaddr
 
-MADVISE = Points(__name__, "sys_madvise", "MA", "1 2")
+MADVISE = Points(__name__, "sys_madvise", "", "1 2")
 
 
 async def sys_madvise(g: Globals, mm: MmStruct, start: Vaddr, end: Vaddr, *, advice: int) -> int:

@@ -4,8 +4,8 @@
 The specification numbers the steps of each kernel function (`steps.json`). A step has a schedule
 point or a cell operation with its label, or a line in `waivers.toml`. Where the specification is
 prose, the steps are those that the function's own docstring numbers, under the line ``Steps of
-TAG:``. `problems` compares the two sides; `figures` counts them. Figures on the terminal:
-``python -m tests.specification.spec_map``.
+TAG:`` or ``Steps of TAG, for each page:``. `problems` compares the two sides; `figures` counts
+them. Figures on the terminal: ``python -m tests.specification.spec_map``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ WAIVED_OF: Final = 3
 """Fewer than one entry in three may be waived."""
 
 _NUMBER: Final = re.compile(r"\d+")
-_HEADER: Final = re.compile(r"^\s*Steps of (\S+):$")
+_HEADER: Final = re.compile(r"^\s*Steps of ([^\s,:]+)(, [^:]+)?:$")
 _NUMBERED: Final = re.compile(r"^\s*(\d+)\. \S")
 _CALLS: Final = re.compile(r"calls ([^ :;]+)(?: and ([^ :;]+))?")
 
