@@ -16,6 +16,7 @@ from ksmtrio.errors import ScenarioError, SyscallError
 from ksmtrio.machine import Machine
 from ksmtrio.mm.ksm import MADV_MERGEABLE, MADV_UNMERGEABLE
 from ksmtrio.mm.mempolicy import MPOL_MF_MOVE, MPOL_MF_MOVE_ALL, MPOL_MF_STRICT
+from ksmtrio.mm.mempolicy_alloc import MPOL_BIND
 from ksmtrio.mm.mm_types import MmStruct
 from ksmtrio.scenario.schema import ActorSpec, FrozenMap, Op
 from ksmtrio.uapi import syscalls, sysfs, uaccess
@@ -144,7 +145,7 @@ class UserTask:
     async def _mbind(self, args: Any) -> Answer:
         start, length = self._range(args)
         return await syscalls.mbind(
-            self.g, self.mm, start, length, args["nodes"], _bits(args["flags"])
+            self.g, self.mm, start, length, MPOL_BIND, args["nodes"], _bits(args["flags"])
         )
 
     async def _move_pages(self, args: Any) -> Answer:

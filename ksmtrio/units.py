@@ -17,5 +17,7 @@ Vpn: TypeAlias = int
 PAGE_SHIFT: Final = 12
 PAGE_SIZE: Final = 1 << PAGE_SHIFT
 PAGES_PER_PTE_TABLE: Final = 512
+ULONG_MASK: Final = (1 << 64) - 1
+"""An unsigned long has 64 bits: what a system call makes of any integer."""
 HALVES_PER_PAGE: Final = 2
 """Page content is modelled as two words, half a page each, so that a copy can tear."""

@@ -26,6 +26,7 @@ from ksmtrio.mm.ksm import MADV_MERGEABLE, MADV_UNMERGEABLE
 from ksmtrio.mm.ksm_scan import ksm_do_scan
 from ksmtrio.mm.ksm_types import Ksm, RmapItem, StableNode
 from ksmtrio.mm.mempolicy import MPOL_MF_MOVE, MPOL_MF_MOVE_ALL
+from ksmtrio.mm.mempolicy_alloc import MPOL_BIND
 from ksmtrio.mm.mm_types import MmStruct, Page, Pte, Vma, Watchers
 from ksmtrio.mm.swap import lru_add_drain_all
 from ksmtrio.oracles.base import Finding, Findings
@@ -406,7 +407,8 @@ class KernelWorld:
 
     async def mbind(self, ref: str, pages: int, *, node: int = 1, flags: int) -> int:
         """Bind `pages` pages from `ref` on to a node."""
-        return await answer(syscalls.mbind(self.g, *self._range(ref, pages), (node,), flags))
+        where = self._range(ref, pages)
+        return await answer(syscalls.mbind(self.g, *where, MPOL_BIND, (node,), flags))
 
     async def move(self, *refs: str, node: int, everyone: bool = False) -> list[int] | int:
         """Move pages of one process to a node; return the statuses or a negative errno."""

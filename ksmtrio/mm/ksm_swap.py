@@ -8,9 +8,9 @@ needed there. Tests: `tests/unit/test_ksm_swap.py`.
 from __future__ import annotations
 
 from ksmtrio.mm.globals import Globals
+from ksmtrio.mm.mempolicy_alloc import alloc_page_vma
 from ksmtrio.mm.mm_types import VM_LOCKED, Page, Vma, page_anon_vma
 from ksmtrio.mm.mmzone import LRU_ACTIVE_ANON
-from ksmtrio.mm.page_alloc import alloc_page
 from ksmtrio.mm.page_flags import PG_DIRTY, PG_MLOCKED, PG_SWAPBACKED, PG_UPTODATE
 from ksmtrio.mm.swap import add_page_to_unevictable_list, lru_cache_add_lru, put_page
 from ksmtrio.sched.points import Points
@@ -46,7 +46,7 @@ async def ksm_might_need_to_copy(g: Globals, page: Page, vma: Vma, address: Vadd
     if same and index == vma.linear_page_index(address):
         return page
     await page.page_lock.unlock(NC["1"])
-    new = await alloc_page(g, NC["2"])
+    new = await alloc_page_vma(g, vma, address, NC["2"])
     if new is not None:
         for half, label in ((0, NC["3"]), (1, NC["3#2"])):
             new.content[half].write_in_step(label, await page.content[half].read(label))

@@ -11,6 +11,7 @@ from typing import Final
 from ksmtrio.locking.spinlock import SpinLock
 from ksmtrio.mm.globals import Globals
 from ksmtrio.mm.ksm_swap import ksm_might_need_to_copy
+from ksmtrio.mm.mempolicy_alloc import alloc_page_vma
 from ksmtrio.mm.migration_entry import migration_entry_wait
 from ksmtrio.mm.mm_types import (
     PTE_NONE,
@@ -21,7 +22,6 @@ from ksmtrio.mm.mm_types import (
     Pte,
     Vma,
 )
-from ksmtrio.mm.page_alloc import alloc_page
 from ksmtrio.mm.page_flags import PG_MLOCKED, PG_UPTODATE
 from ksmtrio.mm.rmap import (
     anon_vma_prepare,
@@ -162,7 +162,7 @@ async def do_anonymous_page(
         return 0
     if await anon_vma_prepare(g, vma, AF["1"]):
         return VM_FAULT_OOM
-    page = await alloc_page(g, AF["2"], zero=True)
+    page = await alloc_page_vma(g, vma, address, AF["2"], zero=True)
     if page is None:
         return VM_FAULT_OOM
     await page.flags.set(AF["3"], PG_UPTODATE)
@@ -194,7 +194,7 @@ async def do_swap_page(
     entry = orig.pfn
     page, ret = await lookup_swap_cache(g, entry, SW["2"]), 0
     if page is None:
-        page, ret = await swapin_readahead(g, entry), VM_FAULT_MAJOR
+        page, ret = await swapin_readahead(g, entry, vma, address), VM_FAULT_MAJOR
     if page is None:
         await ptl.lock(SW["3"])
         same = await cell.read(SW["3#2"]) == orig
@@ -311,7 +311,7 @@ async def _wp_copy(
     """CW.4-13: copy to a fresh page; the caller holds a reference on `page`, no pte lock."""
     new: Page | None = None
     if not await anon_vma_prepare(g, vma, CW["4"]):
-        new = await alloc_page(g, CW["5"], zero=page is None)
+        new = await alloc_page_vma(g, vma, address, CW["5"], zero=page is None)
     if new is None:
         if page is not None:
             await put_page(g, page, CW["12/put_page"])

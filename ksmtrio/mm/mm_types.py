@@ -23,6 +23,7 @@ from ksmtrio.units import PAGE_SHIFT, PAGES_PER_PTE_TABLE, Nid, Pfn, Vaddr, Vpn
 
 if TYPE_CHECKING:
     from ksmtrio.mm.ksm_types import StableNode
+    from ksmtrio.mm.mempolicy_alloc import MemPolicy
     from ksmtrio.sched.actor_state import ActorState
 
 Watchers = dict[str, tuple[Watcher, ...]]
@@ -225,7 +226,7 @@ class Vma(SharedObject):
         vm_start, vm_end: byte addresses, half open.
         vm_pgoff: page number of vm_start in the vma's own numbering.
         vm_flags: VM_* bits.
-        vm_policy: nodes that its pages are bound to, or None.
+        vm_policy: where its pages are allocated; None: the default policy.
         anon_vma: set once, at the first write fault.
     """
 
@@ -244,7 +245,7 @@ class Vma(SharedObject):
     vm_end: Guarded[Vaddr] = Guarded(_may_read_vma, "mmap_sem", _may_write_vma)
     vm_pgoff: Guarded[int] = Guarded(_may_read_vma, "mmap_sem", _may_write_vma)
     vm_flags: Guarded[int] = Guarded(_may_read_vma, "mmap_sem", _may_write_vma)
-    vm_policy: Guarded[tuple[Nid, ...] | None] = Guarded(_may_read_vma, "mmap_sem", _may_write_vma)
+    vm_policy: Guarded[MemPolicy | None] = Guarded(_may_read_vma, "mmap_sem", _may_write_vma)
 
     def __init__(
         self,
@@ -263,7 +264,7 @@ class Vma(SharedObject):
         self._vm_end = end
         self._vm_flags = flags
         self._vm_pgoff = start >> PAGE_SHIFT if pgoff is None else pgoff
-        self._vm_policy: tuple[Nid, ...] | None = None
+        self._vm_policy: MemPolicy | None = None
         self.anon_vma: Cell[AnonVma | None] = Cell(self, "anon_vma", None)
 
     @property
@@ -281,6 +282,26 @@ class Vma(SharedObject):
         return address if self._vm_start <= address < self._vm_end else None
 
 
+class Task(SharedObject):
+    """The threads of one process, as far as others find an address space through them.
+
+    Attributes:
+        threads: those whose tsk->mm is not NULL yet; what is done under task_lock is one step.
+    """
+
+    __slots__ = ("label", "threads")
+
+    def __init__(self, rt: Runtime, label: str) -> None:
+        super().__init__(rt)
+        self.label = label
+        self.threads = Counter(self, "threads", 1)
+
+    @property
+    def name(self) -> str:
+        """As in ``task(A)``."""
+        return f"task({self.label})"
+
+
 class MmStruct(SharedObject):
     """struct mm_struct: one address space.
 
@@ -288,6 +309,7 @@ class MmStruct(SharedObject):
         label: process name.
         mm_users: users of the address space; 0 means that it is being torn down.
         mm_count: references to the structure.
+        task: whose address space it is.
         flags: MMF_VM_MERGEABLE.
         on_mmlist: whether swapoff looks here; written under mmlist_lock.
         vmas: ascending by address.
@@ -305,6 +327,7 @@ class MmStruct(SharedObject):
         "on_mmlist",
         "page_table_lock",
         "ptes",
+        "task",
     )
 
     vmas: Guarded[tuple[Vma, ...]] = Guarded(
@@ -318,6 +341,7 @@ class MmStruct(SharedObject):
         self.label = label
         self.mm_users = Counter(self, "mm_users", 1)
         self.mm_count = Counter(self, "mm_count", 1)
+        self.task = Task(rt, label)
         self.flags = Flags(self, "flags", 0, {MMF_VM_MERGEABLE: "MMF_VM_MERGEABLE"})
         self.mmap_sem = RwSem(self, "mmap_sem")
         self.on_mmlist: Cell[bool] = Cell(self, "mmlist", value=False)

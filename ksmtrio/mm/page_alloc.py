@@ -25,6 +25,7 @@ from ksmtrio.mm.page_flags import (
     CHECK_AT_FREE,
     PG_ACTIVE,
     PG_BUDDY,
+    PG_HWPOISON,
     PG_LRU,
     PG_MLOCKED,
     PG_UNEVICTABLE,
@@ -47,7 +48,12 @@ async def node_has_memory(g: Globals, nid: Nid, at: str) -> bool:
 
 
 async def alloc_page(
-    g: Globals, at: str, *, nids: Iterable[Nid] | None = None, zero: bool = False
+    g: Globals,
+    at: str,
+    *,
+    nids: Iterable[Nid] | None = None,
+    zero: bool = False,
+    thisnode: bool = False,
 ) -> Page | None:
     """alloc_page(GFP_HIGHUSER_MOVABLE): a page with `_count` 1, or None.
 
@@ -57,6 +63,7 @@ async def alloc_page(
         at: label of the allocation.
         nids: nodes to take from, in this order and no others; None: the CPU's node, then the rest.
         zero: clear the content.
+        thisnode: GFP_THISNODE: give up at once where nothing is free, without reclaim.
     """
     rt = g.rt
     rt.might_sleep(at)
@@ -65,7 +72,7 @@ async def alloc_page(
         return None
     zones = zonelist(g, 0) if nids is None else [g.zones[nid] for nid in nids]
     page = await _get_page_from_freelist(g, zones, at, zero=zero)
-    if page is None and await g.direct_reclaim(zones):
+    if page is None and not thisnode and await g.direct_reclaim(zones):
         page = await _get_page_from_freelist(g, zones, at, zero=zero)
     return page
 
@@ -73,12 +80,12 @@ async def alloc_page(
 async def _get_page_from_freelist(
     g: Globals, zones: list[Zone], at: str, *, zero: bool
 ) -> Page | None:
-    """get_page_from_freelist(): the first zone that has a page."""
+    """get_page_from_freelist(): the first zone that has a page; bad pages are dropped for good."""
     for zone in zones:
-        page = await _rmqueue(g, zone, at)
-        if page is not None:
-            await _prep_new_page(page, at, zero=zero)
-            return page
+        while (page := await _rmqueue(g, zone, at)) is not None:
+            if _check_new_page(page, at):
+                await _prep_new_page(page, at, zero=zero)
+                return page
     return None
 
 
@@ -101,12 +108,18 @@ async def _rmqueue(g: Globals, zone: Zone, at: str) -> Page | None:
     return taken
 
 
-async def _prep_new_page(page: Page, at: str, *, zero: bool) -> None:
-    """prep_new_page(): the allocator's checks, then private 0 and _count 1."""
+def _check_new_page(page: Page, at: str) -> bool:
+    """check_new_page(): the allocator's checks; a page that fails them is not handed out."""
     flags, mapping = page.flags.read_in_step(at), page.mapping.read_in_step(at)
     count, mapcount = page.count.read_in_step(at), page.mapcount.read_in_step(at)
     if flags or mapping is not None or count or mapcount != -1:
         _bad_page(page, at, "allocated")
+        return False
+    return True
+
+
+async def _prep_new_page(page: Page, at: str, *, zero: bool) -> None:
+    """prep_new_page(): private 0 and _count 1."""
     page.private.write_in_step(at, 0)
     if zero:
         for half in page.content:
@@ -115,7 +128,13 @@ async def _prep_new_page(page: Page, at: str, *, zero: bool) -> None:
 
 
 def _bad_page(page: Page, at: str, what: str) -> None:
-    """bad_page(): report a page whose state the allocator does not accept."""
+    """bad_page(): report a page whose state the allocator does not accept.
+
+    A page with PG_hwpoison is no news: it just stays off the free lists from here on, its count 0.
+    """
+    if page.flags.read_in_step(at) & PG_HWPOISON:
+        page.flags.change_in_step(at, clear=PG_BUDDY)
+        return
     page.rt.notice(
         "bad-page",
         page,
@@ -177,6 +196,18 @@ async def free_hot_cold_page(g: Globals, page: Page) -> None:
 def _pageblock_type(g: Globals, page: Page, at: str) -> int:
     """get_pageblock_migratetype() with zone->lock held, so that it cannot change."""
     return g.section_of(page.pfn).pageblock_of(page.pfn).read_in_step(at)
+
+
+async def is_free_buddy_page(g: Globals, page: Page, at: str) -> bool:
+    """is_free_buddy_page(): whether the page is on a buddy list; takes zone->lock.
+
+    Points: the caller's with ``#3`` (lock) and ``#4`` (look).
+    """
+    zone = g.zone_of(page)
+    await zone.lock.lock(f"{at}#3")
+    free = await page.flags.test(f"{at}#4", PG_BUDDY)
+    zone.lock.unlock(at)
+    return free
 
 
 def _free_one_page(zone: Zone, page: Page, migratetype: int, at: str) -> None:

@@ -21,6 +21,8 @@ PG_BUDDY: Final = 1 << 9
 PG_SWAPBACKED: Final = 1 << 10
 PG_UNEVICTABLE: Final = 1 << 11
 PG_MLOCKED: Final = 1 << 12
+PG_HWPOISON: Final = 1 << 13
+"""Never to be used again: set by soft offline, kept even by an offline section."""
 
 PAGE_FLAG_NAMES: Final[dict[int, str]] = {
     PG_LOCKED: "PG_locked",
@@ -36,6 +38,7 @@ PAGE_FLAG_NAMES: Final[dict[int, str]] = {
     PG_SWAPBACKED: "PG_swapbacked",
     PG_UNEVICTABLE: "PG_unevictable",
     PG_MLOCKED: "PG_mlocked",
+    PG_HWPOISON: "PG_hwpoison",
 }
 """Bit -> kernel name."""
 
@@ -49,6 +52,7 @@ CHECK_AT_FREE: Final = (
     | PG_ACTIVE
     | PG_UNEVICTABLE
     | PG_MLOCKED
+    | PG_HWPOISON
 )
 """PAGE_FLAGS_CHECK_AT_FREE: none of these may be set when a page is freed."""
 

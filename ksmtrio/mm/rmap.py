@@ -25,6 +25,7 @@ from ksmtrio.mm.mm_types import (
     Page,
     Pte,
     Vma,
+    page_anon,
     page_anon_vma,
     page_ksm,
     page_mapcount,
@@ -180,6 +181,22 @@ def page_unlock_anon_vma(g: Globals, anon_vma: AnonVma, at: str) -> None:
     """page_unlock_anon_vma()."""
     anon_vma.lock.unlock(at)
     rcu_read_unlock(g.rt)
+
+
+async def page_address_in_vma(page: Page, vma: Vma, at: str) -> Vaddr | None:
+    """page_address_in_vma(): where a vma would map an anonymous page; None stands for -EFAULT.
+
+    Kernel: mm/rmap.c, v2.6.33. Context: mmap_sem held. A KSM page has no anon_vma, and so seems to
+    belong into any vma that has none either, at its outdated index.
+
+    Points: the caller's (PageAnon), ``#2`` and ``#3`` (the two anon_vmas), ``#4`` (index).
+    """
+    if not await page_anon(page, at):
+        return None
+    anon_vma = await vma.anon_vma.read(f"{at}#2")
+    if anon_vma is not await page_anon_vma(page, f"{at}#3"):
+        return None
+    return vma.address_of_index(await page.index.read(f"{at}#4"))
 
 
 async def try_to_unmap_anon(g: Globals, page: Page, flags: int) -> int:

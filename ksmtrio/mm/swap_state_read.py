@@ -10,9 +10,9 @@ from __future__ import annotations
 from errno import EEXIST
 
 from ksmtrio.mm.globals import Globals
-from ksmtrio.mm.mm_types import Page
+from ksmtrio.mm.mempolicy_alloc import alloc_page_vma
+from ksmtrio.mm.mm_types import Page, Vma
 from ksmtrio.mm.mmzone import LRU_INACTIVE_ANON
-from ksmtrio.mm.page_alloc import alloc_page
 from ksmtrio.mm.page_flags import PG_SWAPBACKED
 from ksmtrio.mm.page_io import swap_readpage
 from ksmtrio.mm.swap import lru_add_drain, lru_cache_add_lru, put_page
@@ -20,6 +20,7 @@ from ksmtrio.mm.swap_state import add_to_swap_cache, lookup_swap_cache
 from ksmtrio.mm.swap_types import SwapEntry
 from ksmtrio.mm.swapfile import swapcache_free, swapcache_prepare
 from ksmtrio.sched.points import Points
+from ksmtrio.units import Vaddr
 
 READ_ASYNC = Points(
     __name__,
@@ -37,11 +38,16 @@ AHEAD = Points(
 )
 
 
-async def read_swap_cache_async(g: Globals, entry: SwapEntry) -> Page | None:
+async def read_swap_cache_async(
+    g: Globals, entry: SwapEntry, vma: Vma | None, address: Vaddr
+) -> Page | None:
     """read_swap_cache_async(): the cached page of a slot, or a fresh one that is being read in.
 
     Kernel: mm/swap_state.c, v2.6.33. Tries again while somebody else is just about to put the slot
     into the cache, or to take it out.
+
+    Args:
+        vma, address: whose policy says where a fresh page comes from; None, 0 at swapoff.
 
     Returns:
         The page with a reference, perhaps still locked by the device; None when no pte holds the
@@ -53,7 +59,7 @@ async def read_swap_cache_async(g: Globals, entry: SwapEntry) -> Page | None:
         if page is not None:
             break
         if fresh is None:
-            fresh = await alloc_page(g, points["3.1"])
+            fresh = await alloc_page_vma(g, vma, address, points["3.1"])
             if fresh is None:
                 break
         err = await swapcache_prepare(g, entry, points["3.2"])
@@ -77,13 +83,13 @@ async def read_swap_cache_async(g: Globals, entry: SwapEntry) -> Page | None:
     return page
 
 
-async def swapin_readahead(g: Globals, entry: SwapEntry) -> Page | None:
+async def swapin_readahead(g: Globals, entry: SwapEntry, vma: Vma, address: Vaddr) -> Page | None:
     """swapin_readahead(): start reading, push the page to its LRU list, look it up again.
 
     Kernel: mm/swap_state.c, v2.6.33. Returns as `read_swap_cache_async`.
     """
-    page = await read_swap_cache_async(g, entry)
+    page = await read_swap_cache_async(g, entry, vma, address)
     if page is not None:
         await put_page(g, page, AHEAD["3"])
     await lru_add_drain(g, AHEAD["3.2"])
-    return await read_swap_cache_async(g, entry)
+    return await read_swap_cache_async(g, entry, vma, address)

@@ -107,15 +107,15 @@ async def _try_to_unuse(g: Globals) -> int:
             return 0
         if await signal_pending(g, UU["2#2"]):
             return -EINTR
-        page = await read_swap_cache_async(g, entry)
+        page = await read_swap_cache_async(g, entry, None, 0)
         if page is None:
             # Freed meanwhile, or no memory to read it into.
             if await page_swapcount(g, entry, UU["3"]):
                 return -ENOMEM
-            await g.rt.cpu_relax(UU["3#2"])
+            await g.rt.cond_resched(UU["3#2"])
             continue
         await _unuse_page(g, page, entry)
-        await g.rt.cpu_relax(UU["8#5"])
+        await g.rt.cond_resched(UU["8#5"])
 
 
 async def _unuse_page(g: Globals, page: Page, entry: SwapEntry) -> None:

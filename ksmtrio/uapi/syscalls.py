@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One function per system call, in kernel argument order, returning 0 or raising SyscallError.
 
-migrate_pages, mmap, mlock, fork, mremap and swapoff come with the whole kernel. Tests:
+mmap, mlock, fork, mremap and swapoff come with the whole kernel. Tests:
 `tests/unit/test_syscalls.py`.
 """
 
@@ -15,8 +15,8 @@ from ksmtrio.mm import fork, mmap
 from ksmtrio.mm.globals import Globals
 from ksmtrio.mm.ksm import MADV_MERGEABLE, MADV_UNMERGEABLE
 from ksmtrio.mm.madvise import sys_madvise
-from ksmtrio.mm.mempolicy import MPOL_MF_MOVE, MPOL_MF_MOVE_ALL, do_mbind
-from ksmtrio.mm.migrate_syscalls import do_pages_move, do_pages_stat
+from ksmtrio.mm.mempolicy import sys_mbind, sys_migrate_pages
+from ksmtrio.mm.migrate_syscalls import sys_move_pages
 from ksmtrio.mm.mm_types import MmStruct
 from ksmtrio.mm.signal import errno_of
 from ksmtrio.units import PAGE_SIZE, Nid, Vaddr
@@ -30,7 +30,7 @@ def _check(ret: int) -> int:
 
 def _alive(mm: MmStruct) -> None:
     """A task whose address space is gone makes no system calls."""
-    if mm.mm_users.value == 0:
+    if mm.task.threads.value == 0 or mm.mm_users.value == 0:
         raise SyscallError(ESRCH)
 
 
@@ -62,32 +62,35 @@ async def munmap(g: Globals, mm: MmStruct, start: Vaddr, length: int) -> int:
 
 
 async def mbind(
-    g: Globals, mm: MmStruct, start: Vaddr, length: int, nodes: Collection[Nid], flags: int
+    g: Globals,
+    mm: MmStruct,
+    start: Vaddr,
+    length: int,
+    mode: int,
+    nodes: Collection[Nid],
+    flags: int,
 ) -> int:
-    """mbind(2) with MPOL_BIND."""
+    """mbind(2). `start` and `length` in bytes; `nodes` are the bits of the mask."""
     _alive(mm)
-    return _check(await do_mbind(g, mm, start, length, nodes, flags))
+    return _check(await sys_mbind(g, mm, start, length, mode, nodes, flags))
 
 
 async def move_pages(
     g: Globals, mm: MmStruct, pages: Sequence[Vaddr], nodes: Sequence[Nid] | None, flags: int
 ) -> list[int]:
     """move_pages(2); without nodes it only queries. Returns the statuses, one a page."""
-    _alive(mm)
-    if flags & ~(MPOL_MF_MOVE | MPOL_MF_MOVE_ALL) or (
-        nodes is not None and len(nodes) != len(pages)
-    ):
-        raise SyscallError(EINVAL)
-    if nodes is None:
-        return await do_pages_stat(g, mm, pages)
-    entries = list(zip(pages, nodes, strict=True))
-    migrate_all = bool(flags & MPOL_MF_MOVE_ALL)
-    err, status = await do_pages_move(g, mm, entries, migrate_all=migrate_all)
-    _check(err)
+    status = [0] * len(pages)
+    _check(await sys_move_pages(g, mm, len(pages), pages, nodes, status, flags))
     return status
+
+
+async def migrate_pages(
+    g: Globals, mm: MmStruct, old_nodes: Collection[Nid], new_nodes: Collection[Nid]
+) -> int:
+    """migrate_pages(2). Returns the number of pages that could not be moved."""
+    return _check(await sys_migrate_pages(g, mm, old_nodes, new_nodes))
 
 
 async def exit_(g: Globals, mm: MmStruct) -> None:
     """exit(2): the task drops its address space."""
-    _alive(mm)
-    await fork.mmput(g, mm)
+    _check(await fork.exit_mm(g, mm))

@@ -6,19 +6,35 @@ Process A has four ordinary pages and four that are one KSM page.
 
 from __future__ import annotations
 
-from errno import EFAULT, EINVAL, EIO
+from errno import EFAULT, EINVAL, EIO, ENOMEM
 
 import pytest
 
 from ksmtrio.mm.mempolicy import (
+    MPOL_MF_DISCONTIG_OK,
+    MPOL_MF_INVERT,
     MPOL_MF_MOVE,
     MPOL_MF_MOVE_ALL,
     MPOL_MF_STRICT,
+    TASK_SIZE,
     check_range,
-    do_mbind,
+    sys_mbind,
 )
-from ksmtrio.units import PAGE_SIZE
-from tests.kernel_world import AT, KernelWorld, Shot, ksm, machine, process, run, turns, vma
+from ksmtrio.mm.mempolicy_alloc import (
+    MPOL_BIND,
+    MPOL_DEFAULT,
+    MPOL_F_RELATIVE_NODES,
+    MPOL_F_STATIC_NODES,
+    MPOL_INTERLEAVE,
+    MPOL_PREFERRED,
+    MemPolicy,
+)
+from ksmtrio.mm.mm_types import VM_HUGETLB, VM_IO, VM_PFNMAP, VM_RESERVED, Page
+from ksmtrio.mm.rmap import page_address_in_vma
+from ksmtrio.mm.vmscan import putback_lru_pages
+from ksmtrio.sched.choices import Choices
+from ksmtrio.units import PAGE_SHIFT, PAGE_SIZE
+from tests.kernel_world import AT, KernelWorld, Log, Shot, ksm, machine, process, run, turns, vma
 
 STRICT, MOVE, ALL = MPOL_MF_STRICT, MPOL_MF_MOVE, MPOL_MF_MOVE_ALL
 
@@ -105,14 +121,14 @@ def test_pages_on_an_allowed_node_are_well_placed_without_the_quirk(flags: int) 
 def test_odd_arguments() -> None:
     async def body(w: KernelWorld) -> None:
         mm, start, size = w.mm("A"), w.address("A:0"), 8 * PAGE_SIZE
-        assert await do_mbind(w.g, mm, start, size, (1,), 64) == -EINVAL
-        assert await do_mbind(w.g, mm, start + 1, size, (1,), 0) == -EINVAL
-        assert await do_mbind(w.g, mm, start, 0, (1,), MOVE) == 0
-        assert await do_mbind(w.g, mm, start, 0, (), MOVE) == 0
-        assert await do_mbind(w.g, mm, start, size, (), MOVE) == -EINVAL
-        assert await do_mbind(w.g, mm, start, size, (6,), MOVE) == -EINVAL
-        assert await do_mbind(w.g, mm, start, size, (1, 6), STRICT | MOVE) == 0
-        assert w.vma("A:0")._vm_policy == (1,)
+        assert await sys_mbind(w.g, mm, start, size, MPOL_BIND, (1,), 64) == -EINVAL
+        assert await sys_mbind(w.g, mm, start + 1, size, MPOL_BIND, (1,), 0) == -EINVAL
+        assert await sys_mbind(w.g, mm, start, 0, MPOL_BIND, (1,), MOVE) == 0
+        assert await sys_mbind(w.g, mm, start, 0, MPOL_BIND, (), MOVE) == 0
+        assert await sys_mbind(w.g, mm, start, size, MPOL_BIND, (), MOVE) == -EINVAL
+        assert await sys_mbind(w.g, mm, start, size, MPOL_BIND, (6,), MOVE) == -EINVAL
+        assert await sys_mbind(w.g, mm, start, size, MPOL_BIND, (1, 6), STRICT | MOVE) == 0
+        assert w.vma("A:0")._vm_policy == MemPolicy(MPOL_BIND, (1,))
 
     run(body, *pages_on(0))
 
@@ -131,12 +147,15 @@ def test_holes_below_another_area_are_no_fault_but_one_between_two_is() -> None:
     async def body(w: KernelWorld) -> None:
         mm, end = w.mm("A"), w.address("A:1") + PAGE_SIZE
         span = w.address("A:2") - w.address("A:0") + PAGE_SIZE
-        assert await do_mbind(w.g, mm, end, 2 * PAGE_SIZE, (1,), MOVE) == 0
-        assert await do_mbind(w.g, mm, w.address("A:0"), 4 * PAGE_SIZE, (1,), MOVE) == 0
-        assert await do_mbind(w.g, mm, w.address("A:0"), span, (1,), MOVE) == -EFAULT
-        assert await do_mbind(w.g, mm, w.address("A:2"), 2 * PAGE_SIZE, (1,), MOVE) == -EFAULT
+        assert await sys_mbind(w.g, mm, end, 2 * PAGE_SIZE, MPOL_BIND, (1,), MOVE) == 0
+        assert await sys_mbind(w.g, mm, w.address("A:0"), 4 * PAGE_SIZE, MPOL_BIND, (1,), MOVE) == 0
+        assert await sys_mbind(w.g, mm, w.address("A:0"), span, MPOL_BIND, (1,), MOVE) == -EFAULT
+        assert (
+            await sys_mbind(w.g, mm, w.address("A:2"), 2 * PAGE_SIZE, MPOL_BIND, (1,), MOVE)
+            == -EFAULT
+        )
         beyond = w.address("A:2") + PAGE_SIZE
-        assert await do_mbind(w.g, mm, beyond, PAGE_SIZE, (1,), MOVE) == -EFAULT
+        assert await sys_mbind(w.g, mm, beyond, PAGE_SIZE, MPOL_BIND, (1,), MOVE) == -EFAULT
 
     run(body, "\n".join([process("A", 1, 2), vma([3])]))
 
@@ -145,8 +164,9 @@ def test_range_beyond_the_last_area_is_a_fault_before_its_pages_are_looked_at() 
     async def body(w: KernelWorld) -> None:
         mm, start = w.mm("A"), w.address("A:0")
         await mm.mmap_sem.down_write(AT)
-        err = await check_range(w.g, mm, start, start + 3 * PAGE_SIZE, (1,), STRICT, [])
-        assert err == -EFAULT
+        flags = STRICT | MPOL_MF_INVERT
+        answer = await check_range(w.g, mm, start, start + 3 * PAGE_SIZE, (1,), flags, [])
+        assert answer == (-EFAULT, None)
         await mm.mmap_sem.up_write(AT)
 
     run(body, process("A", 1, 2))
@@ -155,7 +175,10 @@ def test_range_beyond_the_last_area_is_a_fault_before_its_pages_are_looked_at() 
 def test_fault_puts_back_what_was_isolated() -> None:
     async def body(w: KernelWorld) -> None:
         span = w.address("A:2") - w.address("A:0") + PAGE_SIZE
-        assert await do_mbind(w.g, w.mm("A"), w.address("A:0"), span, (1,), MOVE) == -EFAULT
+        assert (
+            await sys_mbind(w.g, w.mm("A"), w.address("A:0"), span, MPOL_BIND, (1,), MOVE)
+            == -EFAULT
+        )
         await w.drain()
         assert w.page("A:0").count.value == 1
 
@@ -166,7 +189,8 @@ def test_policy_is_set_on_the_range_only() -> None:
     async def body(w: KernelWorld) -> None:
         assert await w.mbind("A:2", 4, flags=0) == 0
         policies = [w.vma(f"A:{number}")._vm_policy for number in range(8)]
-        assert policies == [None, None, (1,), (1,), (1,), (1,), None, None]
+        bound = MemPolicy(MPOL_BIND, (1,))
+        assert policies == [None, None, *[bound] * 4, None, None]
 
     run(body, *pages_on(0))
 
@@ -204,3 +228,160 @@ def test_ksmd_stays_out_of_the_address_space_throughout() -> None:
     w = KernelWorld(*parts, actors=("mover", "ksmd"), strategy=schedule)
     assert w.go(mover, ksmd).found == []
     assert w.log == ["bound", "scanned"]
+
+
+def test_mode_and_mask_must_fit() -> None:
+    async def body(w: KernelWorld) -> None:
+        mm, start = w.mm("A"), w.address("A:0")
+
+        async def call(mode: int, *nodes: int, flags: int = 0, length: int = PAGE_SIZE) -> int:
+            return await sys_mbind(w.g, mm, start, length, mode, nodes, flags)
+
+        assert await call(4, 1) == -EINVAL
+        assert await call(-1, 1) == -EINVAL
+        assert await call(MPOL_BIND | MPOL_F_STATIC_NODES | MPOL_F_RELATIVE_NODES, 1) == -EINVAL
+        assert await call(MPOL_BIND, 64) == -EINVAL
+        assert await call(MPOL_BIND, -1) == -EINVAL
+        assert await call(MPOL_BIND, 64, length=0) == -EINVAL
+        assert await call(MPOL_DEFAULT, 1) == -EINVAL
+        assert await call(MPOL_DEFAULT | MPOL_F_STATIC_NODES) == 0
+        assert await call(MPOL_INTERLEAVE) == -EINVAL
+        assert await call(MPOL_PREFERRED | MPOL_F_STATIC_NODES) == -EINVAL
+        assert await call(MPOL_PREFERRED, 6) == -EINVAL
+        assert await call(MPOL_PREFERRED) == 0
+        assert w.vma("A:0")._vm_policy == MemPolicy(MPOL_PREFERRED, ())
+        assert await call(MPOL_PREFERRED, 1, 0) == 0
+        assert w.vma("A:0")._vm_policy == MemPolicy(MPOL_PREFERRED, (0,))
+        assert await call(MPOL_BIND, 1, length=-PAGE_SIZE) == -EINVAL
+        assert await sys_mbind(w.g, mm, -PAGE_SIZE, PAGE_SIZE, MPOL_BIND, (1,), 0) == -EINVAL
+        assert not w.rt.me.held
+
+    run(body, process("A", 1, 2))
+
+
+def test_policy_for_which_there_is_no_memory_is_refused_only_where_the_scenario_allows_it() -> None:
+    async def body(w: KernelWorld) -> None:
+        assert await w.mbind("A:0", 1, flags=MOVE) == -ENOMEM
+        assert w.vma("A:0")._vm_policy is None
+        assert await w.mbind("A:0", 1, flags=0) == 0
+
+    run(body, process("A", 1), faults=["enomem"], choices=Choices(faults=[1, 0]))
+
+
+def test_default_policy_forgives_holes_and_misplaced_pages_but_not_the_lack_of_areas() -> None:
+    async def body(w: KernelWorld) -> None:
+        mm, start = w.mm("A"), w.address("A:0")
+        span = w.address("A:2") - start + 2 * PAGE_SIZE
+        assert await w.mbind("A:0", 2, flags=0) == 0
+        flags = STRICT | MOVE
+        assert await sys_mbind(w.g, mm, start, span, MPOL_DEFAULT, (), flags) == 0
+        assert w.vma("A:0")._vm_policy is None
+        # An empty mask holds no node: every page is taken for misplaced, and goes to the local one.
+        assert w.shot("A").node == "000"  # type: ignore[union-attr]
+        beyond = start + span
+        assert await sys_mbind(w.g, mm, beyond, PAGE_SIZE, MPOL_DEFAULT, (), 0) == -EFAULT
+
+    run(body, "\n".join([process("A", 1, 2, node=1), vma([3], node=1)]))
+
+
+def test_strict_refuses_every_page_where_no_node_is_preferred() -> None:
+    async def body(w: KernelWorld) -> None:
+        mm, start = w.mm("A"), w.address("A:0")
+        assert await sys_mbind(w.g, mm, start, PAGE_SIZE, MPOL_PREFERRED, (), STRICT) == -EIO
+
+    run(body, process("A", 1), without=["node_isset_returns_minus_one"])
+
+
+@pytest.mark.parametrize(
+    ("vm_flags", "flags", "looked_at"),
+    [
+        (VM_IO, MOVE, False),
+        (VM_RESERVED, ALL, False),
+        (VM_PFNMAP, MOVE, False),
+        (VM_RESERVED, MOVE | STRICT, True),
+        (VM_HUGETLB, MOVE | STRICT, False),
+        (0, 0, False),
+        (0, MOVE, True),
+    ],
+)
+def test_areas_that_cannot_migrate_are_looked_at_only_by_a_strict_walk(
+    vm_flags: int, flags: int, *, looked_at: bool
+) -> None:
+    async def body(w: KernelWorld) -> None:
+        w.vma("A:0")._vm_flags |= vm_flags
+        before = w.frames("A")
+        assert await w.mbind("A:0", 2, flags=flags) == 0
+        assert (w.frames("A") != before) == looked_at
+        w.vma("A:0")._vm_flags &= ~vm_flags
+
+    run(body, process("A", 1, 2))
+
+
+def test_walk_without_invert_takes_the_pages_on_the_mask() -> None:
+    async def body(w: KernelWorld) -> None:
+        mm, start = w.mm("A"), w.address("A:0")
+        await w.move("A:1", node=1)
+        await w.drain()
+        await mm.mmap_sem.down_read(AT)
+        pages: list[Page] = []
+        flags = ALL | MPOL_MF_DISCONTIG_OK
+        err, first = await check_range(w.g, mm, start, TASK_SIZE, (1,), flags, pages)
+        assert (err, first) == (0, w.vma("A:0"))
+        assert pages == [w.page("A:1")]
+        await putback_lru_pages(w.g, pages)
+        await mm.mmap_sem.up_read(AT)
+
+    run(body, "\n".join([process("A", 1, 2), vma([3])]))
+
+
+def test_replacements_follow_the_policy_of_the_area_that_maps_the_page() -> None:
+    async def body(w: KernelWorld) -> None:
+        mm, start = w.mm("A"), w.address("A:0")
+        span = 4 * PAGE_SIZE
+        assert await sys_mbind(w.g, mm, start, span, MPOL_INTERLEAVE, (0, 1), MOVE) == 0
+        first = (start // PAGE_SIZE) % 2
+        nodes = "".join(str((first + number) % 2) for number in range(4))
+        assert w.shot("A").node == nodes  # type: ignore[union-attr]
+
+    run(body, process("A", 1, 2, 3, 4))
+
+
+def test_page_that_went_ksm_gets_its_replacement_by_the_default_policy_and_is_refused() -> None:
+    """With MOVE_ALL the page of a fork is taken; ksmd upgrades it through the parent."""
+
+    async def mover(w: KernelWorld) -> None:
+        w.log.append(await w.mbind("C:0", 1, flags=ALL | STRICT))
+
+    async def ksmd(w: KernelWorld) -> None:
+        await w.batch(2)
+        word = w.page("C:0").mapping.value
+        w.log.append(word is not None and word.ksm)
+
+    parts = (
+        *(process(name, 7, mergeable=True, checksum=True) for name in "BA"),
+        '[[process]]\nname = "C"\nforked_from = "A"',
+    )
+    log = Log()
+    schedule = turns("mover@do_mbind.6/page_address_in_vma", "ksmd", "mover")
+    w = KernelWorld(*parts, actors=("mover", "ksmd"), strategy=schedule, recorder=log)
+    assert w.go(mover, ksmd).found == []
+    assert w.log == [True, -EIO]
+    labels = {at for at, _, _ in log.operations}
+    assert "do_mbind.6/page_address_in_vma#3" in labels
+    assert "do_mbind.6/page_address_in_vma#4" not in labels
+    assert w.shot("C").node == "0"  # type: ignore[union-attr]
+
+
+def test_ksm_page_seems_to_belong_into_an_area_without_anon_vma() -> None:
+    async def body(w: KernelWorld) -> None:
+        page, stranger = w.page("A:0"), w.vma("B:0")
+        assert await page_address_in_vma(page, w.vma("A:0"), AT) is None
+        index = page.index.value
+        inside = stranger._vm_start + ((index - stranger._vm_pgoff) << PAGE_SHIFT)
+        expected = inside if stranger._vm_start <= inside < stranger._vm_end else None
+        mm = w.mm("B")
+        await mm.mmap_sem.down_read(AT)
+        assert await page_address_in_vma(page, stranger, AT) == expected
+        await mm.mmap_sem.up_read(AT)
+
+    run(body, ksm(["A:0", "A:1"]), process("A", 7, 7, mergeable=True), process("B", "-", "-"))

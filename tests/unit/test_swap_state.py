@@ -57,8 +57,8 @@ def test_two_readers_of_one_slot_share_the_page() -> None:
     async def body(w: KernelWorld) -> None:
         await swap_out(w, "A:0")
         entry = w.pte("A:0").pfn
-        first = await read_swap_cache_async(w.g, entry)
-        second = await read_swap_cache_async(w.g, entry)
+        first = await read_swap_cache_async(w.g, entry, None, 0)
+        second = await read_swap_cache_async(w.g, entry, None, 0)
         assert first is not None
         assert first is second
         await first.page_lock.wait_unlocked(AT)
@@ -72,7 +72,7 @@ def test_two_readers_of_one_slot_share_the_page() -> None:
 
 def test_a_slot_that_nobody_holds_any_more_is_not_read() -> None:
     async def body(w: KernelWorld) -> None:
-        assert await read_swap_cache_async(w.g, 3) is None
+        assert await read_swap_cache_async(w.g, 3, None, 0) is None
 
     with_device(body, process("A", 7))
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from errno import EINVAL, ENOMEM, ESRCH
+from errno import EFAULT, EINVAL, ENOMEM, ESRCH
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from ksmtrio.errors import SyscallError
 from ksmtrio.mm.ksm import MADV_MERGEABLE
 from ksmtrio.mm.mempolicy import MPOL_MF_MOVE
+from ksmtrio.mm.mempolicy_alloc import MPOL_BIND
 from ksmtrio.uapi import syscalls
 from ksmtrio.units import PAGE_SIZE
 from tests.kernel_world import KernelWorld, answer, process, run
@@ -42,7 +43,7 @@ ODD: dict[str, tuple[Call, int]] = {
     "munmap of nothing": (lambda w: syscalls.munmap(w.g, w.mm("A"), 0, 0), -EINVAL),
     "munmap of a hole": (lambda w: syscalls.munmap(w.g, w.mm("A"), 0, PAGE_SIZE), 0),
     "mbind with unknown flags": (
-        lambda w: syscalls.mbind(w.g, w.mm("A"), 0, PAGE_SIZE, (1,), 64),
+        lambda w: syscalls.mbind(w.g, w.mm("A"), 0, PAGE_SIZE, MPOL_BIND, (1,), 64),
         -EINVAL,
     ),
     "move_pages with unknown flags": (
@@ -51,7 +52,7 @@ ODD: dict[str, tuple[Call, int]] = {
     ),
     "move_pages with too few nodes": (
         lambda w: syscalls.move_pages(w.g, w.mm("A"), [0, 1], [1], MPOL_MF_MOVE),
-        -EINVAL,
+        -EFAULT,
     ),
     "move_pages of nothing": (
         lambda w: syscalls.move_pages(w.g, w.mm("A"), [], [], MPOL_MF_MOVE),
