@@ -6,11 +6,12 @@ Tests: `tests/unit/test_memory_block.py`.
 
 from __future__ import annotations
 
-from errno import EBUSY, EINVAL
+from errno import EBUSY, EINVAL, ENXIO
 from typing import Final
 
 from ksmtrio.locking.mutex import Mutex
 from ksmtrio.mm.globals import Globals
+from ksmtrio.mm.memory_failure import soft_offline_page
 from ksmtrio.mm.memory_hotplug import offline_pages, online_pages, remove_section
 from ksmtrio.mm.mm_types import Watchers
 from ksmtrio.mm.mmzone import Section
@@ -18,6 +19,7 @@ from ksmtrio.mm.page_flags import PG_RESERVED
 from ksmtrio.sched.cell import Cell, SharedObject
 from ksmtrio.sched.points import Points
 from ksmtrio.sched.runtime import Runtime
+from ksmtrio.units import PAGE_SHIFT
 
 MEM_STATE_ONLINE: Final = "online"
 MEM_STATE_GOING_OFFLINE: Final = "going-offline"
@@ -31,6 +33,8 @@ SM = Points(
 )
 SHOW = Points(__name__, "show_mem_state", "", "1")
 RS = Points(__name__, "remove_section", "RS", "1 1#2 1#3 4")
+
+SOFT_OFFLINE = Points(__name__, "store_soft_offline_page", "", "1")
 
 
 class MemoryBlock(SharedObject):
@@ -102,3 +106,20 @@ async def remove_memory_block(g: Globals, block: MemoryBlock) -> int:
         ret = 0
     await block.state_mutex.unlock(RS["4"])
     return ret
+
+
+async def store_soft_offline_page(g: Globals, address: int) -> int:
+    """Write a physical address to `/sys/devices/system/memory/soft_offline_page`.
+
+    Kernel: drivers/base/memory.c, store_soft_offline_page(), v2.6.33.
+
+    Args:
+        address: physical, in bytes, anywhere in the frame.
+
+    Returns:
+        0; -ENXIO where there is no frame; see `soft_offline_page`.
+    """
+    pfn = address >> PAGE_SHIFT
+    if pfn not in g.pages or not await g.section_of(pfn).valid.read(SOFT_OFFLINE["1"]):
+        return -ENXIO
+    return await soft_offline_page(g, pfn)

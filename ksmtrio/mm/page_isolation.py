@@ -49,14 +49,14 @@ async def start_isolate_page_range(g: Globals, section: Section) -> int:
         0, or -EBUSY when one may not be isolated (those already done are undone).
     """
     for block, migratetype in enumerate(section.migratetypes):
-        if not await _set_migratetype_isolate(g, section, block, migratetype):
+        if not await set_migratetype_isolate(g, section, block, migratetype):
             for undo in range(block):
                 await unset_migratetype_isolate(g, section, undo)
             return -EBUSY
     return 0
 
 
-async def _set_migratetype_isolate(
+async def set_migratetype_isolate(
     g: Globals, section: Section, block: int, migratetype: Cell[int]
 ) -> bool:
     """set_migratetype_isolate(). Differs: no balloon drivers on the isolate-notifier chain."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ksmtrio.mm.page_flags import (
+    PG_HWPOISON,
     PG_LOCKED,
     PG_LRU,
     PG_RESERVED,
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from ksmtrio.mm.globals import Globals
     from ksmtrio.mm.mm_types import Page
     from ksmtrio.sched.cell import Cell, Death
+
+_NEVER_FREE = PG_RESERVED | PG_HWPOISON
+"""Count 0 and yet perhaps on no free list: offline, or taken out by soft offline."""
 
 
 class Say(Protocol):
@@ -201,7 +205,7 @@ class RestJudge:
                 AT_REST,
                 f"BUG: {page.name} is on a free list with _count {page.count.value}",
             )
-        elif page.count.value == 0 and free != 1 and not reserved:
+        elif page.count.value == 0 and free != 1 and not page.flags.value & _NEVER_FREE:
             self._say(
                 "free-list-mismatch",
                 AT_REST,
