@@ -15,6 +15,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -83,6 +84,40 @@ class Map:
     waivers: Mapping[str, Waiver]
     locks: frozenset[str]
     silent: frozenset[str] = frozenset()
+
+    @cached_property
+    def wanted(self) -> dict[str, list[str]]:
+        """Tag -> its steps as ``TAG.N``, numbered by the specification or by a docstring."""
+        return {
+            f.tag: [f"{f.tag}.{n}" for n in f.steps or self.documented.get(f.tag, ())]
+            for f in self.functions
+        }
+
+    @cached_property
+    def covered(self) -> frozenset[str]:
+        """The steps at which there is a point."""
+        return frozenset(step for row in self.rows for step in self.steps_of(row))
+
+    @cached_property
+    def tags_by_function(self) -> dict[str, str]:
+        """Kernel function -> its tag."""
+        return {f.function: f.tag for f in self.functions}
+
+    def steps_of(self, row: Mapping[str, Any]) -> list[str]:
+        """Return the steps that a point stands for, as ``TAG.N``.
+
+        Nested and lettered sub-steps, ``#2`` and ``/helper`` count with their parent. A helper
+        with a tag of its own (put_page) that goes by its caller's label is at its own first step
+        as well.
+        """
+        steps = []
+        if row["tag"]:
+            number = _NUMBER.match(row["step"].removeprefix(f"{row['tag']}."))
+            steps.append(f"{row['tag']}.{number[0]}" if number else row["step"])
+        helper = row["label"].partition("/")[2].partition("#")[0]
+        if helper in self.tags_by_function:
+            steps.append(f"{self.tags_by_function[helper]}.1")
+        return steps
 
 
 def specification() -> tuple[Function, ...]:
@@ -197,43 +232,14 @@ def load() -> Map:
     )
 
 
-def steps_of_row(row: Mapping[str, Any], functions: Iterable[Function]) -> Iterator[str]:
-    """Yield the steps that a point stands for, as ``TAG.N``.
-
-    Nested and lettered sub-steps, ``#2`` and ``/helper`` count with their parent. A helper that has
-    a tag of its own (put_page) but goes by its caller's label is at its own first step, too.
-    """
-    if row["tag"]:
-        number = _NUMBER.match(row["step"].removeprefix(f"{row['tag']}."))
-        yield f"{row['tag']}.{number[0]}" if number else row["step"]
-    helper = row["label"].partition("/")[2].partition("#")[0]
-    for function in functions:
-        if helper and function.function == helper:
-            yield f"{function.tag}.1"
-
-
-def _wanted(of: Map) -> dict[str, list[str]]:
-    """Return tag -> its steps as ``TAG.N``, numbered by the specification or by a docstring."""
-    return {
-        f.tag: [f"{f.tag}.{n}" for n in f.steps or of.documented.get(f.tag, ())]
-        for f in of.functions
-    }
-
-
-def _covered(of: Map) -> set[str]:
-    return {step for row in of.rows for step in steps_of_row(row, of.functions)}
-
-
 def _missing(of: Map) -> Iterator[str]:
-    covered = _covered(of)
-    for steps in _wanted(of).values():
+    for steps in of.wanted.values():
         for step in steps:
-            if step not in covered and step not in of.waivers:
+            if step not in of.covered and step not in of.waivers:
                 yield f"{step}: neither a point with this label nor a line in waivers.toml"
 
 
 def _undocumented(of: Map) -> Iterator[str]:
-    covered = _covered(of)
     for function in of.functions:
         numbers = of.documented.get(function.tag)
         if function.steps:
@@ -243,33 +249,31 @@ def _undocumented(of: Map) -> Iterator[str]:
             yield f"{function.tag}: prose; write `Steps of {function.tag}:` into the docstring"
         elif numbers != tuple(range(1, len(numbers) + 1)):
             yield f"{function.tag}: the docstring numbers its steps {numbers}, not from 1 on"
-        elif not any(f"{function.tag}.{n}" in covered for n in numbers):
+        elif not any(f"{function.tag}.{n}" in of.covered for n in numbers):
             yield f"{function.tag}: prose, but not one point carries its tag"
 
 
 def _unknown(of: Map) -> Iterator[str]:
-    wanted = _wanted(of)
     names = {f.tag: f.function for f in of.functions if f.steps}
     for row in of.rows:
         tag, label = row["tag"], row["label"]
         if not tag:
             continue
-        if tag not in wanted:
+        if tag not in of.wanted:
             yield f"{label}: the specification has no tag {tag}"
-        elif (step := next(steps_of_row(row, ()))) not in wanted[tag]:
+        elif (step := of.steps_of(row)[0]) not in of.wanted[tag]:
             yield f"{label}: {step} is no step of {tag}"
         elif names.get(tag, row["function"]) != row["function"]:
             yield f"{label}: {tag} is {names[tag]}"
 
 
 def _dead_waivers(of: Map) -> Iterator[str]:
-    covered = _covered(of)
-    wanted = {step for steps in _wanted(of).values() for step in steps}
+    wanted = {step for steps in of.wanted.values() for step in steps}
     tags = {function.tag for function in of.functions}
     for step, waiver in of.waivers.items():
         if step not in wanted:
             yield f"waiver of {step}: no such step"
-        if step in covered:
+        if step in of.covered:
             yield f"waiver of {step}: the step has a point; delete the line"
         lock = waiver.reason.removeprefix(GUARDED)
         if waiver.reason.startswith(GUARDED):
@@ -304,14 +308,13 @@ def problems(of: Map) -> list[str]:
 
 def figures(of: Map) -> dict[str, int]:
     """Count points, entries (a numbered step each, a prose section each), covered and waived."""
-    covered = _covered(of)
     numbered = [f"{f.tag}.{n}" for f in of.functions for n in f.steps]
     prose = [f.tag for f in of.functions if not f.steps]
     return {
         "points": len(of.rows),
         "entries": len(numbered) + len(prose),
         "steps": len(numbered),
-        "steps covered": sum(step in covered for step in numbered),
+        "steps covered": sum(step in of.covered for step in numbered),
         "prose sections": len(prose),
         "steps of prose sections": sum(len(of.documented.get(tag, ())) for tag in prose),
         "waived": len(of.waivers),

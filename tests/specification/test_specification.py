@@ -16,7 +16,7 @@ import attrs
 import pytest
 
 from tests.specification import spec_map
-from tests.specification.spec_map import Function, Map, Waiver, figures, problems, steps_of_row
+from tests.specification.spec_map import Function, Map, Waiver, figures, problems
 
 REAL = cache(spec_map.load)
 
@@ -70,7 +70,7 @@ SMALL = Map(
 
 def without(of: Map, step: str) -> Map:
     """Return the map without the points at a step."""
-    kept = [r for r in of.rows if step not in steps_of_row(r, of.functions)]
+    kept = [r for r in of.rows if step not in of.steps_of(r)]
     return attrs.evolve(of, rows=kept)
 
 
@@ -96,9 +96,7 @@ def test_a_dropped_point_is_noticed(step: str) -> None:
 
 def test_dropping_the_points_of_any_step_is_noticed() -> None:
     real = REAL()
-    steps = {
-        s for r in real.rows for s in steps_of_row(r, real.functions) if r["tag"] not in PENDING
-    }
+    steps = {s for r in real.rows for s in real.steps_of(r) if r["tag"] not in PENDING}
     assert len(steps) > 200
     for step in sorted(steps):
         noticed = [p for p in problems(without(real, step)) if p.startswith(f"{step}:")]
