@@ -56,8 +56,8 @@ class Lock:
         me = rt.me
         me.held.append(self)
         self.acquired_at = at
-        for watcher in rt.lock_watchers:
-            watcher.acquired(me, self, event)
+        for watcher in rt.on_acquire:
+            watcher(me, self, event)
         if rt.recorder is not None:
             rt.recorder.operation(at, event, self, None)
 
@@ -68,8 +68,8 @@ class Lock:
             me.held.remove(self)
         if rt.recorder is not None:
             rt.recorder.operation(at, event, self, None)
-        for watcher in rt.lock_watchers:
-            watcher.released(me, self, at)
+        for watcher in rt.on_release.get(self.lock_class, ()):
+            watcher(me, self, at)
 
     def _foreign_unlock(self, at: str) -> None:
         """Unlock by someone who does not hold it: noticed, then carried out as the kernel would."""

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The locks oracle: misuse of locks and actual deadlocks, as lockdep would word them.
 
-Covers I12 and, for cycles that happen, I15; unguarded accesses cover I11 and I16. Misuse that the
-kernel survives is noted and the run goes on, for its damage may still show. Tests:
+Covers I12 and I15: cycles that happen, and those that the orders seen in one execution allow;
+unguarded accesses cover I11 and I16. Misuse that the kernel survives is noted and the run goes on,
+for its damage may still show. Tests:
 `tests/unit/test_oracles_locks.py`.
 """
 
@@ -10,12 +11,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from ksmtrio.oracles.lock_order import Cycle, LockOrder
 from ksmtrio.oracles.notices import Heard, NoticeOracle, lock_taken, stuck_actors
+from ksmtrio.sched.cell import Death
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ksmtrio.sched.cell import Death
+    from ksmtrio.machine import Machine
+    from ksmtrio.oracles.base import Findings
 
 _WORDS: Final = {
     "foreign-unlock": "WARNING: bad unlock balance",
@@ -43,6 +47,28 @@ class LocksOracle(NoticeOracle):
         "deadlock": True,
     }
 
+    def __init__(self) -> None:
+        self._order = LockOrder()
+
+    def attach(self, machine: Machine, findings: Findings) -> None:
+        """Listen, and watch the order of locks."""
+        super().attach(machine, findings)
+        machine.rt.on_acquire.append(self._order.acquired)
+
+    def quiescent(self) -> None:
+        """Predict deadlocks from the orders seen. The point names the locks, not a place."""
+        for cycle in self._order.cycles():
+            first, *rest = cycle.classes
+            self.findings.report(
+                self.name,
+                "order-cycle",
+                first,
+                f"INFO: possible circular locking dependency: {_cycle_text(cycle)}",
+                other=Death("held", None, "<-".join(reversed(rest)), 0),
+                actors=tuple(dict.fromkeys(edge.actor for edge in cycle.edges)),
+                corrupting=False,
+            )
+
     def text(self, heard: Heard) -> str:
         """In lockdep's manner."""
         return f"{_WORDS[heard.kind]} at {heard.at}: {heard.message}"
@@ -54,3 +80,11 @@ class LocksOracle(NoticeOracle):
     def involved(self, heard: Heard) -> tuple[str, ...]:
         """For a deadlock: all who are stuck."""
         return stuck_actors(self.rt) if heard.kind == "deadlock" else ()
+
+
+def _cycle_text(cycle: Cycle) -> str:
+    inner = (*cycle.locks[1:], cycle.locks[0])
+    return "; ".join(
+        f"{edge.actor} took {lock} at {edge.inner_at} inside {outer} of {edge.outer_at}"
+        for outer, lock, edge in zip(cycle.locks, inner, cycle.edges, strict=True)
+    )

@@ -74,7 +74,7 @@ class PageStateOracle(NoticeOracle):
         super().attach(machine, findings)
         self.g = machine.g
         self._pages = machine.g.pages
-        machine.rt.lock_watchers.append(self)
+        machine.rt.on_release.setdefault(PTE_LOCK, []).append(self._on_section_end)
         for ledger in (self._ptes, self._writable, self._migrating, self._cached):
             ledger.clear()
         for mm in machine.g.processes:
@@ -181,13 +181,8 @@ class PageStateOracle(NoticeOracle):
                 section = self._sections[me.index] = {}
             section[pfn] = section.get(pfn, 0) + delta
 
-    def acquired(self, actor: ActorState, lock: Any, event: str) -> None:
-        """Nothing to judge when a lock is taken."""
-
-    def released(self, actor: ActorState, lock: Any, at: str) -> None:
+    def _on_section_end(self, actor: ActorState, _lock: Any, at: str) -> None:
         """I2 and I6, when an actor's last pte lock is released."""
-        if lock.lock_class != PTE_LOCK:
-            return
         section = self._sections.get(actor.index)
         if not section or _holds_pte_lock(actor):
             return

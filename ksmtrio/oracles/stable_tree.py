@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The stable tree oracle: stable_nodes, rmap_items, their pages and counters agree.
 
-When a block goes offline: I30, and I20/I21 unless somebody holds ksm_thread_mutex. At rest: I9 (one
-flag), I10, I20-I26, I30. Stale nodes are normal and no finding. Tests:
-`tests/unit/test_oracles_stable_tree.py`.
+Each time ksm_thread_mutex becomes free: I9, I10, I20, I21 and I23 to I25. When a block goes
+offline: I30, and I20/I21 unless somebody holds the mutex. At rest all of these once more, I22, I26.
+Stale nodes are normal and no finding. Tests: `tests/unit/test_oracles_stable_tree.py`.
 """
 
 # ruff: noqa: SLF001 - oracles look past the guards of guarded fields
@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ksmtrio.base.memory import MEM_STATE_OFFLINE
-from ksmtrio.mm.ksm_types import STABLE_FLAG, UNSTABLE_FLAG, RmapItem, StableNode
+from ksmtrio.mm.ksm_types import SEQNR_MASK, STABLE_FLAG, UNSTABLE_FLAG, RmapItem, StableNode
 from ksmtrio.mm.mm_types import VM_MERGEABLE, AnonVma, MappingWord, Page, Watchers
 from ksmtrio.oracles.base import AT_REST, Findings
 from ksmtrio.units import PAGE_SHIFT, Pfn
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ksmtrio.machine import Machine
     from ksmtrio.mm.globals import Globals
     from ksmtrio.mm.mmzone import Section
+    from ksmtrio.sched.actor_state import ActorState
     from ksmtrio.sched.cell import Cell, Death
 
 
@@ -50,20 +51,29 @@ class StableTreeOracle:
         self.g = machine.g
         self._blocks = machine.memory_blocks
         self.findings = findings
+        told = machine.rt.on_release
+        told.setdefault(self.g.ksm.ksm_thread_mutex.lock_class, []).append(self._on_unlock)
 
     def quiescent(self) -> None:
         """Judge the whole tree."""
         for block in self._blocks:
             if block.state.value == MEM_STATE_OFFLINE:
                 self._nodes_of(block.section, AT_REST)
-        self._keys(AT_REST)
+        self._structures(AT_REST)
         self._keys_without_node()
-        self._order()
-        holders = self._hlists()
-        self._items(holders)
-        self._counters()
-        self._anon_vmas()
         self._unmergeable()
+
+    def _structures(self, at: str) -> None:
+        """What holds whenever nobody is inside KSM."""
+        self._keys(at)
+        self._order(at)
+        self._items(self._hlists(at), at)
+        self._counters(at)
+        self._anon_vmas(at)
+
+    def _on_unlock(self, _actor: ActorState, _lock: Any, at: str) -> None:
+        if self.g.ksm.ksm_thread_mutex.free:
+            self._structures(at)
 
     def _on_state(self, cell: Cell[Any], _old: Any, new: Any, at: str) -> None:
         """The chain has run: no node may name the range. The block is the cell's owner."""
@@ -154,14 +164,14 @@ class StableTreeOracle:
             if word is not None and word.ksm and page.count.value > 0 and page.dead is None:
                 yield page, word
 
-    def _order(self) -> None:
-        """I25, and that no freed node is linked."""
+    def _order(self, at: str) -> None:
+        """I25, and that no freed node is linked. A locked page may be being copied."""
         before: tuple[StableNode, tuple[int, ...]] | None = None
         for node in self.g.ksm._stable_root:
             if node.dead is not None:
                 self._say(
                     "freed-node-in-tree",
-                    AT_REST,
+                    at,
                     f"BUG: {node.name} is freed and still in the stable tree",
                     other=node.dead,
                 )
@@ -169,13 +179,13 @@ class StableTreeOracle:
             page = self.g.pages.get(kpfn_of(node))
             if page is None or page.dead is not None or page.count.value <= 0:
                 continue
-            if page.mapping.value is not node.word:
+            if page.mapping.value is not node.word or page.page_lock.locked:
                 continue
             content = tuple(half.value for half in page.content)
             if before is not None and content <= before[1]:
                 self._say(
                     "stable-tree-order",
-                    AT_REST,
+                    at,
                     f"BUG: {node.name} with content {content} comes after {before[0].name} "
                     f"with {before[1]}",
                 )
@@ -183,7 +193,7 @@ class StableTreeOracle:
 
     # -- rmap_items ----------------------------------------------------------------------------
 
-    def _hlists(self) -> dict[RmapItem, list[StableNode]]:
+    def _hlists(self, at: str) -> dict[RmapItem, list[StableNode]]:
         """Return who lists each item; complain about items that must not be listed."""
         holders: dict[RmapItem, list[StableNode]] = {}
         for node in self.g.ksm._stable_root:
@@ -192,14 +202,14 @@ class StableTreeOracle:
                 if item.dead is not None:
                     self._say(
                         "freed-item-on-hlist",
-                        AT_REST,
+                        at,
                         f"BUG: {item.name} is freed and still on {node.name}",
                         other=item.dead,
                     )
                 elif not item._address & STABLE_FLAG:
                     self._say(
                         "item-not-stable",
-                        AT_REST,
+                        at,
                         f"BUG: {item.name} is on {node.name} without STABLE_FLAG",
                     )
         return holders
@@ -208,22 +218,30 @@ class StableTreeOracle:
         for slot in self.g.ksm._mm_list:
             yield from slot.rmap_list.value
 
-    def _items(self, holders: dict[RmapItem, list[StableNode]]) -> None:
+    def _items(self, holders: dict[RmapItem, list[StableNode]], at: str) -> None:
         """I9 and I23."""
+        seqnr = self.g.ksm.cursor.seqnr.value
         for item in self._all_items():
             nodes = holders.get(item, [])
             if item._address & STABLE_FLAG and item._address & UNSTABLE_FLAG:
-                self._say("item-flags", AT_REST, f"BUG: {item.name} is both stable and unstable")
+                self._say("item-flags", at, f"BUG: {item.name} is both stable and unstable")
+            elif item._address & UNSTABLE_FLAG and (seqnr - item._address) & SEQNR_MASK > 1:
+                self._say(
+                    "item-age",
+                    at,
+                    f"BUG: unstable {item.name} with address {item._address:#x} is too old in "
+                    f"scan {seqnr}",
+                )
             elif item._address & STABLE_FLAG and (len(nodes) != 1 or nodes[0] is not item._head):
                 where = ", ".join(node.name for node in nodes) or "no stable node"
                 head = "NULL" if item._head is None else item._head.name
                 self._say(
                     "item-on-wrong-hlist",
-                    AT_REST,
+                    at,
                     f"BUG: {item.name} with head {head} is on {where}",
                 )
 
-    def _counters(self) -> None:
+    def _counters(self, at: str) -> None:
         """I24."""
         ksm = self.g.ksm
         lengths = [len(node._hlist) for node in ksm._stable_root if node._hlist]
@@ -238,12 +256,12 @@ class StableTreeOracle:
             if cell.value != expected:
                 self._say(
                     f"{cell.field.removeprefix('ksm_').replace('_', '-')}-mismatch",
-                    AT_REST,
+                    at,
                     f"BUG: {cell.field} is {cell.value}, a recount gives {expected}",
                 )
 
-    def _anon_vmas(self) -> None:
-        """I10: ksm_refcount is the number of items that hold the anon_vma; at rest, stable ones."""
+    def _anon_vmas(self, at: str) -> None:
+        """I10: ksm_refcount is the number of items that hold the anon_vma: stable ones."""
         holds: dict[AnonVma, int] = dict.fromkeys(self.g.anon_vmas, 0)
         for item in self._all_items():
             if item._address & STABLE_FLAG and item._anon_vma is not None:
@@ -253,14 +271,14 @@ class StableTreeOracle:
                 if held:
                     self._say(
                         "anon_vma-freed-while-held",
-                        AT_REST,
+                        at,
                         f"BUG: {anon_vma.name} is freed, {held} rmap items hold it",
                         other=anon_vma.dead,
                     )
             elif anon_vma.ksm_refcount.value != held:
                 self._say(
                     "anon_vma-refcount-mismatch",
-                    AT_REST,
+                    at,
                     f"BUG: {anon_vma.name} has ksm_refcount {anon_vma.ksm_refcount.value}, "
                     f"{held} rmap items hold it",
                 )

@@ -77,14 +77,8 @@ class Notice(Protocol):
         """`kind` is the word of the finding; `other` the conflicting access, if there was one."""
 
 
-class LockWatcher(Protocol):
-    """Listener for locks taken and released; must not change the machine."""
-
-    def acquired(self, actor: ActorState, lock: Any, event: str) -> None:
-        """The last of the actor's held locks was just taken; `event` as in a trace."""
-
-    def released(self, actor: ActorState, lock: Any, at: str) -> None:
-        """The actor let go of a lock."""
+LockWatcher = Callable[[ActorState, Any, str], None]
+"""Listener for a lock taken (with the event) or released (with the label); changes nothing."""
 
 
 class EndOfExecution(BaseException):
@@ -104,6 +98,8 @@ class Runtime:
     Attributes:
         current: holder of the baton; None before the start, after the end and in set-up.
         points: schedule points passed so far.
+        on_acquire: told of every lock that was taken.
+        on_release: lock class -> told of every release of such a lock.
         marks: label -> callbacks told when the operation there is executed.
     """
 
@@ -131,7 +127,8 @@ class Runtime:
         self.stop_reason = ""
         self.error: BaseException | None = None
         self.listeners: list[Notice] = []
-        self.lock_watchers: list[LockWatcher] = []
+        self.on_acquire: list[LockWatcher] = []
+        self.on_release: dict[str, list[LockWatcher]] = {}
         self.marks: dict[str, list[Callable[[ActorState, str], None]]] = {}
         self._epoch = 0
         self._created: dict[str, int] = {}

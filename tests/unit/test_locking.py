@@ -394,18 +394,18 @@ def test_sleeping_with_a_sleeping_lock_held_is_fine(kind: Kind) -> None:
 def test_watchers_are_told_of_locks_taken_and_released(kind: Kind) -> None:
     told: list[tuple[str, ...]] = []
 
-    class Watcher:
-        def acquired(self, actor: ActorState, lock: Any, event: str) -> None:
-            assert actor.held[-1] is lock
-            told.append(("acquired", actor.name, lock.field, event))
+    def acquired(actor: ActorState, lock: Any, event: str) -> None:
+        assert actor.held[-1] is lock
+        told.append(("acquired", actor.name, lock.field, event))
 
-        def released(self, actor: ActorState, lock: Any, at: str) -> None:
-            assert lock not in actor.held
-            told.append(("released", actor.name, lock.field, at))
+    def released(actor: ActorState, lock: Any, at: str) -> None:
+        assert lock not in actor.held
+        told.append(("released", actor.name, lock.field, at))
 
     def build(world: World) -> None:
-        world.rt.lock_watchers.append(Watcher())
         lock = kind.make(world.box)
+        world.rt.on_acquire.append(acquired)
+        world.rt.on_release[lock.lock_class] = [released]
 
         async def body() -> None:
             await kind.take(lock, "f.1")

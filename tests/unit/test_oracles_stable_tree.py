@@ -11,6 +11,7 @@ from ksmtrio.mm.ksm_types import STABLE_FLAG, UNSTABLE_FLAG, RmapItem, StableNod
 from ksmtrio.mm.mm_types import KSM_NULL
 from ksmtrio.mm.page_flags import PG_LOCKED
 from ksmtrio.oracles.stable_tree import StableTreeOracle
+from ksmtrio.sched.actor_state import ActorState
 from ksmtrio.units import PAGE_SHIFT
 from tests.unit.oracle_world import MERGED, World
 
@@ -104,9 +105,77 @@ def test_keys_are_not_judged_while_somebody_holds_the_mutex():
     async def body():
         await world.g.ksm.ksm_thread_mutex.lock("ksm_memory_callback.1")
         await offlined(world, 1)()
+        await world.node.kpfn.write("ksm_migrate_page.3", 1)
         await world.g.ksm.ksm_thread_mutex.unlock("ksm_memory_callback.5")
 
     assert world.run(hotplug=body) == []
+
+
+# -- when ksm_thread_mutex becomes free ----------------------------------------------------------
+
+
+def batch(world: World, *, spoil: Callable[[World], None], mend: bool = False):
+    """Return the body of an actor that spoils something under the mutex."""
+    mutex = world.g.ksm.ksm_thread_mutex
+
+    async def body():
+        before = world.g.ksm.ksm_pages_shared.value
+        await mutex.lock("ksm_scan_thread.2")
+        spoil(world)
+        await world.rt.cond_resched("ksm_do_scan.1")
+        if mend:
+            world.g.ksm.ksm_pages_shared.value = before
+        await mutex.unlock("ksm_scan_thread.4")
+
+    return body
+
+
+def miscount(world: World) -> None:
+    world.g.ksm.ksm_pages_shared.value += 1
+
+
+def test_structures_are_judged_when_the_mutex_becomes_free():
+    world = world_of()
+    (finding,) = world.run(ksmd=batch(world, spoil=miscount))
+    assert finding.signature == "stable_tree:pages-shared-mismatch@ksm_scan_thread.4"
+
+
+def test_what_is_mended_before_the_unlock_is_silent():
+    world = world_of()
+    assert world.run(ksmd=batch(world, spoil=miscount, mend=True)) == []
+
+
+def test_nothing_is_judged_while_a_second_holder_is_inside():
+    world = world_of()
+    mutex = world.g.ksm.ksm_thread_mutex
+    mutex._holders.append(ActorState(9, "other", 0))
+    world.run(ksmd=batch(world, spoil=miscount))
+    assert "pages-shared-mismatch" not in [f.kind for f in world.findings.all()]
+
+
+def test_content_that_migration_is_copying_is_not_compared():
+    world = world_of()
+    page = world.use(2)
+    page.count.value = 1
+    second = StableNode(world.rt, world.g.ksm, {})
+    second.kpfn.value = 2
+    page.mapping.value = second.word
+    world.g.ksm._stable_root.append(second)  # content 0 after 42
+    page.flags.value |= PG_LOCKED
+    assert world.rest() == []
+    page.flags.value &= ~PG_LOCKED
+    (finding,) = world.rest()
+    assert finding.kind == "stable-tree-order"
+
+
+def too_old(world: World) -> None:
+    """Leave an unstable item of two scans ago."""
+    slot = world.g.ksm._mm_list[0]
+    item = RmapItem(world.rt, world.g.ksm, world.a, (0x21 << PAGE_SHIFT) | UNSTABLE_FLAG | 3)
+    slot.rmap_list.value = (*slot.rmap_list.value, item)
+    world.g.ksm.ksm_rmap_items.value += 1
+    world.g.ksm.ksm_pages_unshared.value += 1
+    world.g.ksm.cursor.seqnr.value = 5
 
 
 # -- at rest -----------------------------------------------------------------------------------
@@ -221,6 +290,7 @@ def no_longer_mergeable(world: World) -> None:
         (freed_node, "freed-node-in-tree"),
         (freed_item, "freed-item-on-hlist"),
         (both_flags, "item-flags"),
+        (too_old, "item-age"),
         (on_no_list, "item-on-wrong-hlist"),
         (wrong_head, "item-on-wrong-hlist"),
         (on_list_twice, "item-on-wrong-hlist"),
