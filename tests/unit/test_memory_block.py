@@ -121,6 +121,7 @@ def test_online_of_one_block_does_not_wait_for_the_offline_of_another() -> None:
         w.log.append("online")
 
     schedule = turns("driver@driver.1", "driver@scan_lru_pages.1", "other", "driver")
-    w = KernelWorld(machine(blocks_per_node=2), actors=("driver", "other"), strategy=schedule)
+    memory = machine(blocks_per_node=2, hibernation=True)  # onlining does not take pm_mutex
+    w = KernelWorld(memory, actors=("driver", "other"), strategy=schedule)
     assert w.go(driver, other).found == []
     assert w.log == ["online", "offline"]
