@@ -123,6 +123,12 @@ class Kernel:
         '(2015, "ksm: use find_mergeable_vma in try_to_merge_with_ksm_page")',
         on_in=_FIXED,
     )
+    swapin_rechecks_swap_cache: bool = _switch(
+        "do_swap_page looks under the page lock whether the page is still in the swap cache for "
+        "its entry, and keeps it locked while ksm_does_need_to_copy copies it "
+        '(2010, "mm: fix swapin race condition", "mm: further fix swapin race condition")',
+        on_in=_FIXED,
+    )
     migrate_skips_unmapped_anon: bool = _switch(
         "unmap_and_move leaves an unmapped anonymous page alone, and moves one in the swap cache "
         "without walking its anon_vma "

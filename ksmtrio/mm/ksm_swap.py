@@ -35,8 +35,9 @@ async def ksm_might_need_to_copy(g: Globals, page: Page, vma: Vma, address: Vadd
     once backed a KSM page: it is copied.
 
     Returns:
-        `page`; or a copy, locked, with the lock and the reference on `page` given up; or None when
-        memory is short, `page` given up as well.
+        `page`; or a copy, locked, with the lock and the reference on `page` given up (with
+        `swapin_rechecks_swap_cache` both are kept); or None when memory is short, `page` given up
+        as well.
     """
     anon_vma = await page_anon_vma(page, CASE["case"])
     if anon_vma is None:
@@ -45,7 +46,9 @@ async def ksm_might_need_to_copy(g: Globals, page: Page, vma: Vma, address: Vadd
     same = anon_vma is await vma.anon_vma.read(CASE["case#3"])
     if same and index == vma.linear_page_index(address):
         return page
-    await page.page_lock.unlock(NC["1"])
+    keeps = g.kernel.swapin_rechecks_swap_cache
+    if not keeps:
+        await page.page_lock.unlock(NC["1"])
     new = await alloc_page_vma(g, vma, address, NC["2"])
     if new is not None:
         for half, label in ((0, NC["3"]), (1, NC["3#2"])):
@@ -57,5 +60,9 @@ async def ksm_might_need_to_copy(g: Globals, page: Page, vma: Vma, address: Vadd
             await add_page_to_unevictable_list(g, new, NC["4"])
         else:
             await lru_cache_add_lru(g, new, LRU_ACTIVE_ANON, NC["4"])
+    if keeps and new is not None:
+        return new
+    if keeps:
+        await page.page_lock.unlock(NC["1"])
     await put_page(g, page, NC["5"] if new is not None else NC["2/put_page"])
     return new

@@ -22,7 +22,7 @@ from ksmtrio.mm.mm_types import (
     Pte,
     Vma,
 )
-from ksmtrio.mm.page_flags import PG_MLOCKED, PG_UPTODATE
+from ksmtrio.mm.page_flags import PG_MLOCKED, PG_SWAPCACHE, PG_UPTODATE
 from ksmtrio.mm.rmap import (
     anon_vma_prepare,
     page_add_anon_rmap,
@@ -77,6 +77,7 @@ SW = Points(
     "2 2/find_get_page 2/find_get_page#2 2/find_get_page#3 3 3#2 4 6 7 8 8#2 8#3 8/put_page 9c 9d "
     "9d#2 9d#3 10 10/swap_free 11/vm_swap_full 11/vm_swap_full#2 11#2 12",
 )
+SW_CHECK = Points(__name__, "do_swap_page", "", "cached entry unlock")
 ZP = Points(
     __name__,
     "zap_pte_range",
@@ -184,7 +185,7 @@ async def do_swap_page(
     """SW: bring a page back from swap, or wait for a migration to end; no lock held on entry.
 
     Kernel: mm/memory.c, do_swap_page(), v2.6.33; specification SW.1-13. After the page lock the
-    only check is that the pte is still the same.
+    only check is that the pte is still the same, unless `swapin_rechecks_swap_cache`.
     """
     mm = vma.vm_mm
     ptl = mm.ptl(address)
@@ -201,9 +202,14 @@ async def do_swap_page(
         ptl.unlock(SW["3#2"])
         return VM_FAULT_OOM if same else 0
     await page.page_lock.lock(SW["4"])
+    if g.kernel.swapin_rechecks_swap_cache and not await _still_cached(page, entry):
+        await page.page_lock.unlock(SW_CHECK["unlock"])
+        await put_page(g, page, SW["8/put_page"])
+        return ret
     used = await ksm_might_need_to_copy(g, page, vma, address)
     if used is None:
         return ret | VM_FAULT_OOM
+    kept = page if used is not page and g.kernel.swapin_rechecks_swap_cache else None
     page = used
     await g.rt.point(SW["6"], "mem_cgroup_try_charge_swapin", None)
     await ptl.lock(SW["7"])
@@ -214,13 +220,29 @@ async def do_swap_page(
         ptl.unlock(SW["8"])
         await page.page_lock.unlock(SW["8#3"])
         await put_page(g, page, SW["8/put_page"])
+        await _release_original(g, kept)
         return ret
     pte, served = await _map_swapped(g, vma, address, cell, page, entry, write=write)
     await page.page_lock.unlock(SW["12"])
+    await _release_original(g, kept)
     if not served:
         return ret | await do_wp_page(g, vma, address, cell, ptl, pte)
     ptl.unlock(SW["12"])
     return ret
+
+
+async def _still_cached(page: Page, entry: SwapEntry) -> bool:
+    """Is the page, now locked, what the swap entry leads to? Not in v2.6.33."""
+    if not await page.flags.test(SW_CHECK["cached"], PG_SWAPCACHE):
+        return False
+    return await page.private.read(SW_CHECK["entry"]) == entry
+
+
+async def _release_original(g: Globals, page: Page | None) -> None:
+    """Give up the page that was copied: not before the pte, which pins its slot. Not in v2.6.33."""
+    if page is not None:
+        await page.page_lock.unlock(SW_CHECK["unlock"])
+        await put_page(g, page, SW["8/put_page"])
 
 
 async def _map_swapped(

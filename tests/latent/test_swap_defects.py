@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from ksmtrio.mm.ksm_tree import get_ksm_page
-from ksmtrio.mm.page_flags import PG_DIRTY, PG_SWAPCACHE, PG_WRITEBACK
+from ksmtrio.mm.page_flags import PG_ACTIVE, PG_DIRTY, PG_SWAPCACHE, PG_WRITEBACK
 from ksmtrio.mm.swap import put_page
-from ksmtrio.mm.vmscan_reclaim import balance_pgdat
+from ksmtrio.mm.vmscan import isolate_lru_page, putback_lru_pages
+from ksmtrio.mm.vmscan_reclaim import balance_pgdat, shrink_page_list
 from tests.kernel_world import AT, KernelWorld, Log, ksm, process, turns
+from tests.latent.defects import fork
 from tests.swap_world import ROUNDS_MAX, SWAP, reclaim, settle, swap_out, swap_to_cache
 
 
@@ -69,6 +71,58 @@ def test_l3_a_page_whose_dirty_bit_went_with_its_first_mapper_is_read_back_stale
 def test_l3_with_the_dirty_bit_on_the_page_it_is_written_again(kernel: dict[str, Any]) -> None:
     world = swapped_world(**kernel)
     assert world.log == [9]
+    assert world.found == []
+
+
+def raced_swap_in(**options: Any) -> KernelWorld:
+    """A thread waits in do_swap_page while another's copy takes over the slot that it came from."""
+
+    async def late(w: KernelWorld) -> None:
+        w.log.append(await w.load("A:0"))
+
+    async def other(w: KernelWorld) -> None:
+        await swap_to_cache(w, "A:0")
+        entry = w.pte("A:0")
+        await w.rt.cond_resched("now.1")
+        assert await w.store("A:0", 9) == 0  # a copy: the fork still needs the page
+        await w.exit("fork")  # the slot is free, and the page has left the swap cache
+        await w.drain()
+        copy = w.page("A:0")
+        assert await isolate_lru_page(w.g, copy) == 0
+        for _ in range(2):  # the first round finds it referenced
+            copy.flags.change_in_step(AT, clear=PG_ACTIVE)
+            kept, _ = await shrink_page_list(w.g, [copy])
+        assert w.pte("A:0") == entry
+        await putback_lru_pages(w.g, kept)
+        await w.rt.cond_resched("now.2")
+
+    schedule = turns(
+        "other",
+        "writeback",
+        "other@now.1",
+        "late@do_swap_page.4",  # has found the page in the swap cache
+        "other@now.2",  # the copy has the same slot now
+        "late",
+    )
+    world = KernelWorld(
+        SWAP,
+        process("A", 7),
+        fork("fork", "A"),
+        actors=("late", "other"),
+        strategy=schedule,
+        **options,
+    )
+    return world.go(late, other)
+
+
+def test_a_late_swap_in_maps_a_page_that_has_left_the_swap_cache() -> None:
+    assert raced_swap_in().found[0] == "contents:wrong-content"
+
+
+@pytest.mark.parametrize("kernel", fixed_by("swapin_rechecks_swap_cache"))
+def test_a_late_swap_in_that_looks_again_tries_again(kernel: dict[str, Any]) -> None:
+    world = raced_swap_in(**kernel)
+    assert world.log == [(0, 9)]
     assert world.found == []
 
 
