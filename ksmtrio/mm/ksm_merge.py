@@ -33,13 +33,17 @@ from ksmtrio.mm.mm_types import (
     Pte,
     Vma,
     page_anon,
-    page_anon_vma,
     page_ksm,
     page_mapcount,
 )
 from ksmtrio.mm.mmap import vma_at
 from ksmtrio.mm.page_flags import PG_DIRTY, PG_SWAPCACHE
-from ksmtrio.mm.rmap import page_add_anon_rmap, page_check_address, page_remove_rmap
+from ksmtrio.mm.rmap import (
+    page_add_anon_rmap,
+    page_address_in_vma,
+    page_check_address,
+    page_remove_rmap,
+)
 from ksmtrio.mm.signal import ERESTARTSYS, signal_pending
 from ksmtrio.mm.swap import get_page, mark_page_accessed, put_page
 from ksmtrio.sched.points import Points
@@ -54,9 +58,14 @@ M1 = Points(
     "2 3 6 6/mark_page_accessed 6/mark_page_accessed#2 6/activate_page 7 9",
 )
 WP = Points(
-    __name__, "write_protect_page", "WP", "1 1#2 1#3 2 2#2 2#3 3 4 5 6 6#2 6#3 7 7/set_page_dirty 8"
+    __name__,
+    "write_protect_page",
+    "WP",
+    "1 1#2 1#3 1#4 2 2#2 2#3 3 4 5 6 6#2 6#3 7 7/set_page_dirty 8",
 )
-RP = Points(__name__, "replace_page", "RP", "1 1#2 1#3 2 2#2 3a 3b 3b#2 3b#3 3c 3d 3e 3f/put_page")
+RP = Points(
+    __name__, "replace_page", "RP", "1 1#2 1#3 1#4 2 2#2 3a 3b 3b#2 3b#3 3c 3d 3e 3f/put_page"
+)
 BK = Points(__name__, "break_ksm", "BK", "1 3 4/put_page")
 BC = Points(__name__, "break_cow", "BC", "2 3 3#2 5")
 UP = Points(__name__, "unmerge_ksm_pages", "UP", "1 2")
@@ -146,17 +155,6 @@ async def mergeable_vma(mm: MmStruct, address: Vaddr, at: str) -> Vma | None:
     if vma is None or not vma.vm_flags & VM_MERGEABLE:
         return None
     return vma if await vma.anon_vma.read(at) is not None else None
-
-
-async def page_address_in_vma(page: Page, vma: Vma, at: str) -> Vaddr | None:
-    """page_address_in_vma(): where an anonymous page should be; None for every KSM page.
-
-    Points: the caller's (mapping), ``#2`` (the vma's anon_vma), ``#3`` (index).
-    """
-    anon_vma = await page_anon_vma(page, at)
-    if await vma.anon_vma.read(f"{at}#2") is not anon_vma:
-        return None
-    return vma.address_of_index(await page.index.read(f"{at}#3"))
 
 
 async def write_protect_page(g: Globals, vma: Vma, page: Page) -> Pte | None:
