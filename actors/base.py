@@ -8,24 +8,17 @@ none. Tests: `tests/unit/test_actors.py`.
 from __future__ import annotations
 
 import errno
-from collections.abc import Awaitable, Callable
 from itertools import chain, repeat
 from typing import Any, ClassVar
 
+from actors.operations import OPERATIONS, Answer
 from ksmtrio.errors import ScenarioError, SyscallError
 from ksmtrio.machine import Machine
-from ksmtrio.mm.ksm import MADV_MERGEABLE, MADV_UNMERGEABLE
-from ksmtrio.mm.mempolicy import MPOL_MF_MOVE, MPOL_MF_MOVE_ALL, MPOL_MF_STRICT
-from ksmtrio.mm.mempolicy_alloc import MPOL_BIND
 from ksmtrio.mm.mm_types import MmStruct
+from ksmtrio.scenario.operations import OPS
 from ksmtrio.scenario.schema import ActorSpec, FrozenMap, Op
-from ksmtrio.uapi import syscalls, sysfs, uaccess
-from ksmtrio.units import PAGE_SIZE, Vaddr
-
-ADVICE = {"MERGEABLE": MADV_MERGEABLE, "UNMERGEABLE": MADV_UNMERGEABLE}
-FLAGS = {"STRICT": MPOL_MF_STRICT, "MOVE": MPOL_MF_MOVE, "MOVE_ALL": MPOL_MF_MOVE_ALL}
-
-Answer = int | list[int] | None
+from ksmtrio.uapi import syscalls
+from ksmtrio.units import Vaddr
 
 
 def errno_name(answer: int) -> str:
@@ -48,19 +41,6 @@ class UserTask:
             self._check_default()
         self.program = spec.program or self.default_program()
         self._exited = False
-        self._operations: dict[str, Callable[[Any], Awaitable[Answer]]] = {
-            "load": self._load,
-            "store": self._store,
-            "madvise": self._madvise,
-            "mbind": self._mbind,
-            "move_pages": self._move_pages,
-            "query_pages": self._query_pages,
-            "munmap": self._munmap,
-            "exit": self._exit,
-            "offline": self._offline,
-            "online": self._online,
-            "remove_section": self._remove_section,
-        }
 
     def _check_default(self) -> None:
         """Refuse to run nothing: a preset's own program is about the pages of a process."""
@@ -99,13 +79,28 @@ class UserTask:
                 if self._exited:
                     return
 
+    async def exit(self) -> None:
+        """Give the address space up, if there is one, and make no more calls."""
+        if self._exited:
+            return
+        self._exited = True
+        if self.spec.process is not None:
+            await syscalls.exit_(self.g, self.mm)
+
     async def _perform(self, op: Op) -> None:
-        """Do one operation; compare its answer with what the scenario expects, if it does."""
+        """Do one operation; compare its answer with what the scenario expects, if it does.
+
+        A task with a fatal signal pending exits on its way back to user space, and so sees no
+        answer.
+        """
         answer: Answer
         try:
-            answer = await self._operations[op.op](op.args)
+            answer = await OPERATIONS[op.op](self, op.args)
         except SyscallError as error:
             answer = -error.errno
+        if not self._exited and await syscalls.return_to_user(self.g):
+            await self.exit()
+            return
         if op.expect is None:
             return
         seen = _spell(answer)
@@ -119,78 +114,15 @@ class UserTask:
                 f"{self.spec.name}: {op.op} answered {seen}, the scenario expects {expected}",
             )
 
-    async def _load(self, args: Any) -> Answer:
-        err, value = await uaccess.load(self.g, self.mm, self.address(args["page"]), args["half"])
-        return err or value
-
-    async def _store(self, args: Any) -> Answer:
-        halves = (0, 1) if args["half"] is None else (args["half"],)
-        for half in halves:
-            address = self.address(args["page"])
-            err = await uaccess.store(self.g, self.mm, address, half, args["value"])
-            if err:
-                return err
-        return 0
-
-    def _range(self, args: Any) -> tuple[Vaddr, int]:
-        """Return (start, length) in bytes of a run of pages, holes between vmas included."""
-        start = self.address(args["page"])
-        last = self.address(args["page"] + args["pages"] - 1)
-        return start, last + PAGE_SIZE - start
-
-    async def _madvise(self, args: Any) -> Answer:
-        start, length = self._range(args)
-        return await syscalls.madvise(self.g, self.mm, start, length, ADVICE[args["advice"]])
-
-    async def _mbind(self, args: Any) -> Answer:
-        start, length = self._range(args)
-        return await syscalls.mbind(
-            self.g, self.mm, start, length, MPOL_BIND, args["nodes"], _bits(args["flags"])
-        )
-
-    async def _move_pages(self, args: Any) -> Answer:
-        addresses = [self.address(page) for page in args["pages"]]
-        nodes = [args["node"]] * len(addresses)
-        return await syscalls.move_pages(self.g, self.mm, addresses, nodes, _bits(args["flags"]))
-
-    async def _query_pages(self, args: Any) -> Answer:
-        addresses = [self.address(page) for page in args["pages"]]
-        return await syscalls.move_pages(self.g, self.mm, addresses, None, 0)
-
-    async def _munmap(self, args: Any) -> Answer:
-        start, length = self._range(args)
-        return await syscalls.munmap(self.g, self.mm, start, length)
-
-    async def _exit(self, _: Any) -> Answer:
-        await syscalls.exit_(self.g, self.mm)
-        self._exited = True
-        return None
-
-    async def _offline(self, args: Any) -> Answer:
-        block = self.machine.memory_blocks[args["block"]]
-        await sysfs.write_memory_state(self.g, block, "offline")
-        return 0
-
-    async def _online(self, args: Any) -> Answer:
-        block = self.machine.memory_blocks[args["block"]]
-        await sysfs.write_memory_state(self.g, block, "online")
-        return 0
-
-    async def _remove_section(self, args: Any) -> Answer:
-        return await sysfs.eject_memory(self.g, self.machine.memory_blocks[args["block"]])
-
-
-def _bits(names: tuple[str, ...]) -> int:
-    return sum(FLAGS[name] for name in names)
-
 
 def _spell(answer: Any) -> str:
-    """Spell an answer so that numbers, errno names and lists of either compare."""
+    """Spell an answer so that numbers, errno names, texts and lists compare."""
     if isinstance(answer, list | tuple):
         return "[" + ", ".join(_spell(item) for item in answer) + "]"
     return errno_name(answer) if isinstance(answer, int) else str(answer)
 
 
 def operation(name: str, **args: Any) -> Op:
-    """Return an operation for a preset's default program."""
-    return Op(op=name, args=FrozenMap(args))
+    """Return an operation for a preset's default program; what is not given has its default."""
+    defaults = {key: argument.default for key, argument in OPS[name].arguments.items()}
+    return Op(op=name, args=FrozenMap({**defaults, **args}))

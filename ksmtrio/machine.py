@@ -28,6 +28,7 @@ from ksmtrio.sched.points import Points
 from ksmtrio.sched.runtime import RecorderHook, Runtime
 from ksmtrio.sched.strategies.base import Strategy
 from ksmtrio.start_state import StartState
+from ksmtrio.uapi.sysfs import Sysfs
 from ksmtrio.units import Vaddr
 
 QUIESCE = Points(__name__, "quiesce", "", "1 1/pagevec_lru_add 1/pagevec_lru_add#2 1/release_pages")
@@ -43,6 +44,7 @@ class Machine:
         processes: process name -> address space.
         addresses: process name -> byte address of each of its pages.
         memory_blocks: by number.
+        sysfs: the files under /sys.
         actors: in the scenario's order.
     """
 
@@ -54,6 +56,7 @@ class Machine:
         self.processes: dict[str, MmStruct] = state.build()
         self.addresses: dict[str, list[Vaddr]] = state.addresses
         self.memory_blocks = [MemoryBlock(rt, s, g.watchers) for s in g.sections]
+        self.sysfs = Sysfs(g, self.memory_blocks)
         self.actors: list[Actor] = []
 
     async def run(self) -> None:

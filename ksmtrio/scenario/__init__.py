@@ -2,8 +2,8 @@
 """Scenarios: what is in the machine, who acts in it, and what the end should look like."""
 
 from ksmtrio.scenario.load import builtin_names, load_scenario, parse_scenario
+from ksmtrio.scenario.operations import OPS
 from ksmtrio.scenario.schema import (
-    OPS,
     ActorSpec,
     EndSpec,
     FrozenMap,

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from ksmtrio.scenario.operations import OPS, ArgType
 from ksmtrio.scenario.reader import Place, shown
 from ksmtrio.scenario.schema import (
-    OPS,
     ActorSpec,
-    ArgType,
     MachineSpec,
     Op,
     PageRef,
@@ -68,9 +67,7 @@ class _Pages:
 
     def process(self, name: str, place: Place) -> ProcessSpec:
         """Return a process, or complain at `place`."""
-        if name not in self.processes:
-            known = ", ".join(self.processes) or "none"
-            raise place.error(f"there is no process {shown(name)}", f"processes: {known}")
+        _check_name("process", name, list(self.processes), place)
         return self.processes[name]
 
     def find(self, ref: PageRef, place: Place) -> tuple[VmaSpec, int | None]:
@@ -82,6 +79,14 @@ class _Pages:
                 f"page {ref} is out of range", f"process {ref.process} has {len(pages)} pages"
             )
         return pages[ref.page]
+
+
+def _check_name(what: str, name: str, known: list[str], place: Place) -> None:
+    if name not in known:
+        plural = f"{what}es" if what.endswith("s") else f"{what}s"
+        raise place.error(
+            f"there is no {what} {shown(name)}", f"{plural}: {', '.join(known) or 'none'}"
+        )
 
 
 def _check_unique(key: str, names: list[str], place: Place) -> None:
@@ -235,10 +240,11 @@ def _check_actor(actor: ActorSpec, scenario: Scenario, pages: _Pages, place: Pla
         spot = place.at("program", index)
         if OPS[op.op].in_process and count is None:
             raise spot.error(f"{op.op} needs an address space", "give the actor a process")
-        _check_op(op, count or 0, scenario.machine, spot)
+        _check_op(op, count or 0, scenario, spot)
 
 
-def _check_op(op: Op, nr_pages: int, machine: MachineSpec, place: Place) -> None:
+def _check_op(op: Op, nr_pages: int, scenario: Scenario, place: Place) -> None:
+    machine = scenario.machine
     for name, argument in OPS[op.op].arguments.items():
         value, spot = op.args[name], place.at(name)
         match argument.type:
@@ -257,18 +263,15 @@ def _check_op(op: Op, nr_pages: int, machine: MachineSpec, place: Place) -> None
                     _check_number("node", node, machine.nodes, spot.at(position))
             case ArgType.BLOCK:
                 _check_number("block", value, machine.nr_blocks, spot)
+            case ArgType.ACTOR:
+                _check_name("actor", value, [actor.name for actor in scenario.actors], spot)
             case _:
                 pass
-    if isinstance(op.expect, tuple):
-        if op.op not in {"move_pages", "query_pages"}:
-            raise place.at("expect").error(
-                f"{op.op} answers with one number", "a list of statuses is for move_pages"
-            )
-        if len(op.expect) != len(op.args["pages"]):
-            raise place.at("expect").error(
-                f"expect has {len(op.expect)} statuses for {len(op.args['pages'])} pages",
-                "give one for each page",
-            )
+    if isinstance(op.expect, tuple) and len(op.expect) != len(op.args["pages"]):
+        raise place.at("expect").error(
+            f"expect has {len(op.expect)} statuses for {len(op.args['pages'])} pages",
+            "give one for each page",
+        )
 
 
 def _check_page(page: int, nr_pages: int, place: Place) -> None:

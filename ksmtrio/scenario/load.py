@@ -23,6 +23,7 @@ import attrs
 from ksmtrio.errors import ScenarioError
 from ksmtrio.scenario import check
 from ksmtrio.scenario.lines import TooDeep, line_map
+from ksmtrio.scenario.program import COUNT_MAX, read_op
 from ksmtrio.scenario.reader import (
     Place,
     Table,
@@ -41,18 +42,14 @@ from ksmtrio.scenario.schema import (
     COUNTERS,
     FAULTS,
     FORMAT,
-    OPS,
-    REQUIRED,
     SWAP_STATES,
     ActorSpec,
-    ArgType,
     EndSpec,
     FrozenMap,
     KsmSpec,
     MachineSpec,
     MergedSpec,
     NotifierSpec,
-    Op,
     ProcessSpec,
     Scenario,
     VmaSpec,
@@ -67,12 +64,9 @@ DEVICE: Final = "writeback"
 
 ENTRY_POINT_GROUP: Final = "ksmtrio.actors"
 
-_MBIND_FLAGS: Final = ("STRICT", "MOVE", "MOVE_ALL")
-_MOVE_FLAGS: Final = ("MOVE", "MOVE_ALL")
 _CPUS_MAX = _NODES_MAX = 64
 _BLOCKS_MAX = 256
 _PAGES_MAX = 1024
-_COUNT_MAX = 1_000_000
 _POINTS_MAX = 100_000_000
 _PLACE_IN_MESSAGE: Final = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
@@ -276,7 +270,7 @@ def _machine(place: Place, value: object) -> MachineSpec:
         movable_blocks=movable,
         pagevecs=table.boolean("pagevecs", default=True),
         hibernation=table.boolean("hibernation", default=False),
-        offline_timeout_jiffies=table.integer("offline_timeout_jiffies", 8, 0, _COUNT_MAX),
+        offline_timeout_jiffies=table.integer("offline_timeout_jiffies", 8, 0, COUNT_MAX),
         points_max=table.integer("points_max", 20_000, 1, _POINTS_MAX),
         swap_slots=table.integer("swap_slots", 0, 0, _PAGES_MAX),
     )
@@ -293,9 +287,9 @@ def _ksm(place: Place, value: object) -> KsmSpec:
     cursor = page_ref(place.at("cursor"), table.value["cursor"]) if "cursor" in table else None
     return KsmSpec(
         run=table.integer("run", 1, 0, 1),
-        pages_to_scan=table.integer("pages_to_scan", 100, 0, _COUNT_MAX),
-        sleep_millisecs=table.integer("sleep_millisecs", 20, 0, _COUNT_MAX),
-        batches=table.integer("batches", 1, 0, _COUNT_MAX),
+        pages_to_scan=table.integer("pages_to_scan", 100, 0, COUNT_MAX),
+        sleep_millisecs=table.integer("sleep_millisecs", 20, 0, COUNT_MAX),
+        batches=table.integer("batches", 1, 0, COUNT_MAX),
         cursor=cursor,
         merged=table.tables("merged", _merged),
     )
@@ -421,73 +415,9 @@ def _actor(place: Place, value: object, *, kinds: Collection[str] | None) -> Act
         kind=kind,
         process=table.name("process") if "process" in table else None,
         cpu=table.optional_integer("cpu", 0, _CPUS_MAX),
-        program=table.tables("program", _op),
-        repeat=table.integer("repeat", 1, 1, _COUNT_MAX),
+        program=table.tables("program", read_op),
+        repeat=table.integer("repeat", 1, 1, COUNT_MAX),
     )
-
-
-def _op(place: Place, value: object) -> Op:
-    if not isinstance(value, dict):
-        raise place.error(f"{last_key(place)} is {shown(value)}", "expected a table with an op")
-    if "op" not in value:
-        raise place.error(f"{last_key(place)} has no 'op'", f"expected one of: {', '.join(OPS)}")
-    op = word_of(place.at("op"), value["op"], tuple(OPS))
-    spec = OPS[op]
-    common = ("op", "repeat", "expect") if spec.answers else ("op", "repeat")
-    table = Table(place, value, (*common, *spec.arguments))
-    args = {}
-    for name, argument in spec.arguments.items():
-        if name in table:
-            args[name] = _argument(place.at(name), table.value[name], argument.type)
-        elif argument.default is REQUIRED:
-            raise place.error(f"{op} has no {name!r}", f"expected {argument.type.value}")
-        else:
-            args[name] = argument.default
-    return Op(
-        op=op,
-        args=FrozenMap(args),
-        repeat=table.integer("repeat", 1, 1, _COUNT_MAX),
-        expect=_expect(place.at("expect"), table.value.get("expect")),
-        line=place.line,
-    )
-
-
-def _argument(place: Place, value: object, kind: ArgType) -> Any:
-    """Return an argument of an operation, lists as tuples."""
-    match kind:
-        case ArgType.PAGE | ArgType.NODE | ArgType.BLOCK:
-            return int_in(place, value, 0, _COUNT_MAX)
-        case ArgType.COUNT:
-            return int_in(place, value, 1, _COUNT_MAX)
-        case ArgType.VALUE:
-            return int_in(place, value, 0, CONTENT_MAX)
-        case ArgType.HALF:
-            return int_in(place, value, 0, 1)
-        case ArgType.ADVICE:
-            return word_of(place, value, ("MERGEABLE", "UNMERGEABLE"))
-        case ArgType.MBIND_FLAGS | ArgType.MOVE_FLAGS:
-            words = _MBIND_FLAGS if kind is ArgType.MBIND_FLAGS else _MOVE_FLAGS
-            return tuple(word_of(spot, item, words) for spot, item in list_of(place, value))
-        case ArgType.PAGES | ArgType.NODES:
-            items = list_of(place, value)
-            if not items:
-                raise place.error(f"{last_key(place)} is empty", f"expected {kind.value}")
-            return tuple(int_in(spot, item, 0, _COUNT_MAX) for spot, item in items)
-
-
-def _expect(place: Place, value: object) -> int | str | tuple[int | str, ...] | None:
-    """Return the answer that a system call should give."""
-    if value is None:
-        return None
-    if isinstance(value, list):
-        return tuple(_answer(spot, item) for spot, item in list_of(place, value))
-    return _answer(place, value)
-
-
-def _answer(place: Place, value: object) -> int | str:
-    if isinstance(value, str):
-        return errno_name(place, value)
-    return int_in(place, value, -4095, _COUNT_MAX)
 
 
 def _end(place: Place, value: object) -> EndSpec:
@@ -499,9 +429,7 @@ def _end(place: Place, value: object) -> EndSpec:
     for key in contents.value:
         page_ref(contents_at.at(key), key)
     return EndSpec(
-        counters=FrozenMap(
-            {key: counters.integer(key, 0, 0, _COUNT_MAX) for key in counters.value}
-        ),
+        counters=FrozenMap({key: counters.integer(key, 0, 0, COUNT_MAX) for key in counters.value}),
         contents=FrozenMap(
             {key: contents.integer(key, 0, 0, CONTENT_MAX) for key in contents.value}
         ),

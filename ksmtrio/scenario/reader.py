@@ -139,13 +139,7 @@ class Table:
 
     def name(self, key: str = "name") -> str:
         """Return a required name."""
-        value = self.string(key)
-        if not _NAME.fullmatch(value):
-            raise self.place.at(key).error(
-                f"{key} {shown(value)} is not a name",
-                "expected up to 32 letters, digits, '_', '-', '.', not beginning with a digit",
-            )
-        return value
+        return name_of(self.place.at(key), self.string(key))
 
     def word(self, key: str, default: str, words: Collection[str]) -> str:
         """Return one of `words`."""
@@ -183,6 +177,16 @@ def int_in(place: Place, value: object, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise place.error(
             f"{last_key(place)} is {shown(value)}", f"expected an integer from {low} to {high}"
+        )
+    return value
+
+
+def name_of(place: Place, value: object) -> str:
+    """Return `value` if it is a name."""
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise place.error(
+            f"{last_key(place)} {shown(value)} is not a name",
+            "expected up to 32 letters, digits, '_', '-', '.', not beginning with a digit",
         )
     return value
 

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a scenario says, as immutable records, and the operations that programs may use.
+"""What a scenario says, as immutable records.
 
-Owns the names of the records' fields (the TOML keys) and the table `OPS`. Reads no files and checks
-nothing: `load.py` builds these records from TOML, `check.py` says whether they fit together.
+Owns the names of the records' fields (the TOML keys). Reads no files and checks nothing: `load.py`
+builds these records from TOML, `check.py` says whether they fit together.
 Tests: `tests/unit/test_scenario_load.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from enum import Enum
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
@@ -199,10 +198,10 @@ class Op:
     """One operation of a program.
 
     Attributes:
-        op: key of `OPS`.
+        op: key of `operations.OPS`.
         args: every argument of the operation, defaults filled in; lists are tuples.
         repeat: how often, one after the other.
-        expect: answer of the system call: a number, an errno as ``-EBUSY``, or a tuple of statuses.
+        expect: its answer: a number, a text, an errno as ``-EBUSY``, or a tuple of statuses.
         line: where it is in the TOML source, counted from 1.
     """
 
@@ -267,105 +266,3 @@ class Scenario:
     end: EndSpec
     text: str
     source: str
-
-
-class ArgType(Enum):
-    """What an argument of an operation may be; the value says it to the user."""
-
-    PAGE = "the number of a page of the process, from 0"
-    PAGES = "a list of page numbers of the process"
-    COUNT = "a number of pages, at least 1"
-    VALUE = "a content token, 0 to 2147483647"
-    HALF = "0 or 1"
-    NODE = "the number of a node"
-    NODES = "a list of node numbers"
-    BLOCK = "the number of a memory block"
-    ADVICE = "'MERGEABLE' or 'UNMERGEABLE'"
-    MBIND_FLAGS = "a list of 'STRICT', 'MOVE', 'MOVE_ALL'"
-    MOVE_FLAGS = "a list of 'MOVE', 'MOVE_ALL'"
-
-
-REQUIRED: Final[Any] = object()
-"""Default of an argument that has none."""
-
-
-class Argument(NamedTuple):
-    """An argument of an operation: its type, and its default or `REQUIRED`."""
-
-    type: ArgType
-    default: Any = REQUIRED
-
-
-class OpSpec(NamedTuple):
-    """An operation: what it does, its arguments, and what calls it.
-
-    `in_process`: it acts on the actor's address space. `answers`: it is a call with an answer, so
-    that `expect` applies.
-    """
-
-    description: str
-    arguments: Mapping[str, Argument]
-    in_process: bool = True
-    answers: bool = True
-
-
-_PAGE = Argument(ArgType.PAGE)
-_COUNT = Argument(ArgType.COUNT, 1)
-_BLOCK: Final[Mapping[str, Argument]] = FrozenMap({"block": Argument(ArgType.BLOCK)})
-
-OPS: Final[Mapping[str, OpSpec]] = FrozenMap(
-    {
-        "load": OpSpec(
-            "read one half of a page",
-            FrozenMap({"page": _PAGE, "half": Argument(ArgType.HALF, 0)}),
-            answers=False,
-        ),
-        "store": OpSpec(
-            "write one half of a page, or both",
-            FrozenMap(
-                {
-                    "page": _PAGE,
-                    "value": Argument(ArgType.VALUE),
-                    "half": Argument(ArgType.HALF, None),
-                }
-            ),
-            answers=False,
-        ),
-        "madvise": OpSpec(
-            "allow or forbid the merging of a range",
-            FrozenMap({"page": _PAGE, "pages": _COUNT, "advice": Argument(ArgType.ADVICE)}),
-        ),
-        "mbind": OpSpec(
-            "bind a range to nodes, moving its pages",
-            FrozenMap(
-                {
-                    "page": _PAGE,
-                    "pages": _COUNT,
-                    "nodes": Argument(ArgType.NODES),
-                    "flags": Argument(ArgType.MBIND_FLAGS, ("MOVE",)),
-                }
-            ),
-        ),
-        "move_pages": OpSpec(
-            "move single pages to a node",
-            FrozenMap(
-                {
-                    "pages": Argument(ArgType.PAGES),
-                    "node": Argument(ArgType.NODE),
-                    "flags": Argument(ArgType.MOVE_FLAGS, ("MOVE",)),
-                }
-            ),
-        ),
-        "query_pages": OpSpec(
-            "ask move_pages where pages are", FrozenMap({"pages": Argument(ArgType.PAGES)})
-        ),
-        "munmap": OpSpec("unmap a range", FrozenMap({"page": _PAGE, "pages": _COUNT})),
-        "exit": OpSpec("end the process", FrozenMap(), answers=False),
-        "offline": OpSpec("take a memory block offline", _BLOCK, in_process=False),
-        "online": OpSpec("bring a memory block online", _BLOCK, in_process=False),
-        "remove_section": OpSpec(
-            "remove the memory map of an offline block", _BLOCK, in_process=False
-        ),
-    }
-)
-"""Operation -> what it does and takes."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One function per system call, in kernel argument order, returning 0 or raising SyscallError.
 
-mmap, mlock, fork, mremap and swapoff come with the whole kernel. Tests:
+mmap, mlock, fork and mremap come with the whole kernel. Tests:
 `tests/unit/test_syscalls.py`.
 """
 
@@ -18,8 +18,15 @@ from ksmtrio.mm.madvise import sys_madvise
 from ksmtrio.mm.mempolicy import sys_mbind, sys_migrate_pages
 from ksmtrio.mm.migrate_syscalls import sys_move_pages
 from ksmtrio.mm.mm_types import MmStruct
-from ksmtrio.mm.signal import errno_of
+from ksmtrio.mm.signal import errno_of, get_signal_to_deliver, send_sig
+from ksmtrio.mm.swapfile_off import sys_swapoff
+from ksmtrio.mm.task_types import SIGKILL
+from ksmtrio.mm.vmscan_reclaim import try_to_free_pages
+from ksmtrio.sched.points import Points
 from ksmtrio.units import PAGE_SIZE, Nid, Vaddr
+
+KILL = Points(__name__, "sys_kill", "", "1 1#2")
+RETURN = Points(__name__, "do_notify_resume", "", "1 1#2")
 
 
 def _check(ret: int) -> int:
@@ -94,3 +101,42 @@ async def migrate_pages(
 async def exit_(g: Globals, mm: MmStruct) -> None:
     """exit(2): the task drops its address space."""
     _check(await fork.exit_mm(g, mm))
+
+
+async def swapoff(g: Globals) -> int:
+    """swapoff(2) of the one swap area."""
+    return _check(await sys_swapoff(g))
+
+
+async def kill(g: Globals, actor_name: str, sig: int = SIGKILL) -> int:
+    """kill(2). Kernel threads ignore signals."""
+    return _check(await send_sig(g, actor_name, KILL["1"], sig))
+
+
+async def reclaim(g: Globals, nr_pages: int) -> int:
+    """What a task does that allocates memory when there is none: direct reclaim.
+
+    Returns:
+        Pages freed; fewer than `nr_pages` when a whole round freed none.
+    """
+    freed = 0
+    while freed < nr_pages:
+        progress = await try_to_free_pages(g, list(g.zones.values()))
+        if not progress:
+            break
+        freed += progress
+    return freed
+
+
+async def return_to_user(g: Globals) -> bool:
+    """What a task does on its way back to user space: take the signals that are pending.
+
+    Kernel: arch/x86/kernel/signal.c, do_notify_resume(), v2.6.33.
+
+    Returns:
+        Whether one of them kills it; it must exit then.
+    """
+    while sig := await get_signal_to_deliver(g, RETURN["1"]):
+        if sig == SIGKILL:
+            return True
+    return False

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import pytest
 
-from actors.base import ADVICE, FLAGS, UserTask, errno_name
+from actors.base import UserTask, errno_name
 from actors.ksmd import Ksmd
+from actors.operations import ADVICE, FLAGS, OPERATIONS, SIGNALS
 from ksmtrio.actor_api import actor_kinds, load_actor_kind
 from ksmtrio.errors import BadInput, ScenarioError
 from ksmtrio.kconfig import build_kernel
 from ksmtrio.machine import build_machine
-from ksmtrio.scenario import parse_scenario
-from ksmtrio.scenario.schema import OPS
+from ksmtrio.scenario import OPS, parse_scenario
 from ksmtrio.sched.strategies.round_robin import RoundRobin
+from ksmtrio.uapi.sysfs import MEMORY
 from tests.kernel_world import KernelWorld, Log, actor, ksm, machine, process, round_robin, vma
 
 MERGED = (ksm(["A:0", "B:0"]), *(process(n, 7, 1, mergeable=True) for n in "AB"))
@@ -42,14 +43,12 @@ def test_unknown_kind_names_the_known_ones() -> None:
 
 
 def test_every_operation_of_a_scenario_can_be_performed() -> None:
-    w = KernelWorld(process("A", 1), actor("task", "user_task", process="A"))
-    (task,) = w.machine.actors
-    assert isinstance(task, UserTask)
-    assert set(task._operations) == set(OPS)
+    assert set(OPERATIONS) == set(OPS)
 
 
 def test_words_of_scenarios_mean_something() -> None:
     assert set(ADVICE) == {"MERGEABLE", "UNMERGEABLE"}
+    assert set(SIGNALS) == {"KILL", "USR1"}
     assert FLAGS["STRICT"] | FLAGS["MOVE"] | FLAGS["MOVE_ALL"] == 7
 
 
@@ -93,6 +92,19 @@ def test_unexpected_answer_is_a_finding() -> None:
         {"op": "offline", "block": 1, "expect": 0},
         {"op": "online", "block": 1, "expect": "-EINVAL"},
         {"op": "remove_section", "block": 1, "expect": "-EBUSY"},
+        {"op": "mbind", "page": 0, "mode": "DEFAULT", "flags": [], "expect": 0},
+        {"op": "mbind", "page": 0, "expect": "-EINVAL"},
+        {"op": "migrate_pages", "old_nodes": [0], "new_nodes": [1], "expect": 0},
+        {"op": "soft_offline", "page": 1, "expect": 0},
+        {"op": "numa_maps", "expect": "00100000 default anon=1 dirty=1 N0=1"},
+        {"op": "load", "page": 1, "expect": 1},
+        {"op": "store", "page": 1, "value": 2, "expect": 0},
+        {"op": "kill", "actor": "task", "signal": "USR1", "expect": 0},
+        {"op": "reclaim", "pages": 2, "expect": 0},
+        {"op": "swapoff", "expect": "-EINVAL"},
+        {"op": "sysfs_read", "path": f"{MEMORY}/memory1/state", "expect": "online"},
+        {"op": "sysfs_read", "path": f"{MEMORY}/memory2/state", "expect": "-ENOENT"},
+        {"op": "sysfs_write", "path": f"{MEMORY}/memory1/state", "text": "offline", "expect": 0},
     ],
     ids=lambda operation: operation["op"],
 )
@@ -106,6 +118,22 @@ def test_exit_ends_the_process_once_all_its_threads_have() -> None:
     w = KernelWorld(process("A", 1), *both).go()
     assert w.found == []
     assert w.mm("A").dead is not None
+
+
+def test_a_killed_task_exits_before_it_sees_an_answer() -> None:
+    kill = actor("killer", "user_task", {"op": "kill", "actor": "victim", "expect": 0})
+    program = ({"op": "load", "page": 0, "expect": 99}, {"op": "store", "page": 0, "value": 5})
+    w = KernelWorld(process("A", 1), kill, actor("victim", "user_task", *program, process="A")).go()
+    assert w.found == []
+    assert w.mm("A").dead is not None
+
+
+def test_a_handled_signal_ends_nothing() -> None:
+    kill = {"op": "kill", "actor": "victim", "signal": "USR1"}
+    victim = actor("victim", "user_task", {"op": "store", "page": 0, "value": 5}, process="A")
+    w = KernelWorld(process("A", 1), actor("killer", "user_task", kill), victim).go()
+    assert w.found == []
+    assert w.contents("A") == [5]
 
 
 def test_page_faulter_touches_every_page() -> None:
