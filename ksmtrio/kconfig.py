@@ -155,6 +155,21 @@ class Kernel:
         '(2015, "mm, page_isolation: remove bogus tests for isolated pages")',
         on_in=_FIXED,
     )
+    hotplug_has_a_lock: bool = _switch(
+        "memory hot-remove, onlining and soft offline exclude each other without hibernation, too "
+        '(2010, "mem-hotplug: introduce {un}lock_memory_hotplug()")',
+        on_in=_FIXED,
+    )
+    soft_offline_puts_the_page: bool = _switch(
+        "soft offline gives back its reference on a page that stays off the LRU "
+        '(2015, "mm/hwpoison: fix page refcount of unknown non LRU page")',
+        on_in=_FIXED,
+    )
+    migrate_to_node_wants_a_vma: bool = _switch(
+        "migrate_pages(2) has nothing to do in an address space without vmas "
+        '(2024, "mm/mempolicy: fix migrate_to_node() assuming there is at least one VMA in a MM")',
+        on_in=_FIXED,
+    )
     proposed_enter_looks_under_lock: bool = _switch(
         "__ksm_enter looks under ksm_mmlist_lock whether the list is empty (ours, not upstream)",
         on_in=_FIXED,

@@ -161,7 +161,7 @@ class StartState:
         mm = MmStruct(g.rt, spec.name, g.watchers)
         g.processes.append(mm)
         users = sum(actor.process == spec.name for actor in self.scenario.actors)
-        mm.mm_users.value = mm.task.threads.value = max(users, 1)
+        mm.mm_users.value = mm.group.threads.value = max(users, 1)
         if spec.forked_from is not None:
             self.addresses[spec.name] = self.addresses[spec.forked_from]
             self._items[spec.name] = []

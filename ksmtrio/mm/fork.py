@@ -24,7 +24,7 @@ async def get_task_mm(mm: MmStruct, at: str) -> bool:
 
     Whoever gets True calls `mmput` in the end, and so may be the one who tears it down.
     """
-    if await mm.task.threads.read(at) == 0:
+    if await mm.group.threads.read(at) == 0:
         return False
     mm.mm_users.write_in_step(at, mm.mm_users.read_in_step(at) + 1)
     return True
@@ -39,7 +39,7 @@ async def exit_mm(g: Globals, mm: MmStruct) -> int:
     Returns:
         0, or -ESRCH when all have exited before.
     """
-    if not await mm.task.threads.add_unless(EXIT_MM["1"], -1, 0):
+    if not await mm.group.threads.add_unless(EXIT_MM["1"], -1, 0):
         return -ESRCH
     await mmput(g, mm)
     return 0

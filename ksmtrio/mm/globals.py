@@ -58,6 +58,7 @@ class Globals(SharedObject):
         per_cpu: CPU -> its lists.
         pagevecs: whether pages go through per-CPU pagevecs on their way to an LRU list.
         offline_timeout_jiffies: how long offline_pages tries.
+        mem_hotplug_mutex: held by hot-remove and its like in later kernels.
         swap: the swap area; without slots nothing can be swapped out.
         swapper_space: the swap cache.
         direct_reclaim: what an allocation does that finds no page: free some of these zones, return
@@ -90,6 +91,7 @@ class Globals(SharedObject):
         self.swapper_space = SwapperSpace(rt, watchers)
         self.memory_chain = BlockingNotifierChain(rt, "memory_chain")
         self.pm_mutex: Mutex | None = None
+        self.mem_hotplug_mutex = Mutex(self, "mem_hotplug_mutex")
         self.processes: list[MmStruct] = []
         self.anon_vmas: list[AnonVma] = []
         self.tasks: dict[str, TaskStruct] = {}

@@ -16,6 +16,7 @@ from errno import EBUSY, EIO
 
 from ksmtrio.mm.filemap import wait_on_page_writeback
 from ksmtrio.mm.globals import Globals
+from ksmtrio.mm.memory_hotplug import lock_memory_hotplug, unlock_memory_hotplug
 from ksmtrio.mm.mempolicy_alloc import alloc_pages_exact_node
 from ksmtrio.mm.migrate import Target, migrate_pages
 from ksmtrio.mm.mm_types import Page
@@ -36,8 +37,8 @@ SO = Points(
     "3/shake_page 3/drain_all_pages 3/drain_all_pages#2 "
     "3/get_any_page 3/get_any_page#2 3/get_any_page#3 3/get_any_page#4 3/get_any_page#5 "
     "3/get_any_page#6 "
-    "4 5 5/wait_on_page_writeback 5/wait_on_page_writeback#2 6 6#2 6/put_page 7 7/put_page "
-    "9/new_page 9/new_page#2 9/new_page#3 10",
+    "4 4/put_page 5 5/wait_on_page_writeback 5/wait_on_page_writeback#2 6 6#2 6/put_page 7 "
+    "7/put_page 9/new_page 9/new_page#2 9/new_page#3 10",
 )
 
 
@@ -71,6 +72,8 @@ async def soft_offline_page(g: Globals, pfn: Pfn) -> int:
         await shake_page(g, page, SO["3"])
         ret = await get_any_page(g, page, SO["3/get_any_page"])
         if ret == 1 and not await page.flags.test(SO["4"], PG_LRU):
+            if g.kernel.soft_offline_puts_the_page:
+                await put_page(g, page, SO["4/put_page"])
             return -EIO
     if ret == 1:
         ret = await _migrate_away(g, page)
@@ -111,8 +114,7 @@ async def get_any_page(g: Globals, page: Page, at: str) -> int:
     Returns:
         1: referenced; 0: free, and marked with PG_hwpoison; -EIO: neither.
     """
-    if g.pm_mutex is not None:
-        await g.pm_mutex.lock(at)
+    await lock_memory_hotplug(g, at)
     section = g.section_of(page.pfn)
     block = (page.pfn - section.start_pfn) // section.pageblock_nr_pages
     # So that a free page stays free meanwhile. A block that may not be isolated is left as it is.
@@ -124,8 +126,7 @@ async def get_any_page(g: Globals, page: Page, at: str) -> int:
             await page.flags.set(f"{at}#5", PG_HWPOISON)
             ret = 0
     await unset_migratetype_isolate(g, section, block)
-    if g.pm_mutex is not None:
-        await g.pm_mutex.unlock(f"{at}#6")
+    await unlock_memory_hotplug(g, f"{at}#6")
     return ret
 
 

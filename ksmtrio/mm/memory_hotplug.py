@@ -45,9 +45,9 @@ OP = Points(
     __name__,
     "offline_pages",
     "OP",
-    "2 4 8 9 10 10/pagevec_lru_add 10/pagevec_lru_add#2 10/release_pages 10/drain_all_pages "
-    "10/drain_all_pages#2 12 13 13/pagevec_lru_add 13/pagevec_lru_add#2 13/release_pages 13#2 "
-    "13/drain_all_pages 13/drain_all_pages#2 17 19 23",
+    "2 4 8 9 10 10/pagevec_lru_add 10/pagevec_lru_add#2 10/release_pages "
+    "10/drain_all_pages 10/drain_all_pages#2 12 13 13/pagevec_lru_add 13/pagevec_lru_add#2 "
+    "13/release_pages 13#2 13/drain_all_pages 13/drain_all_pages#2 17 19 23",
 )
 SC = Points(__name__, "scan_lru_pages", "SC", "1")
 DR = Points(
@@ -58,8 +58,34 @@ DR = Points(
 )
 HA_ = Points(__name__, "hotremove_migrate_alloc", "HA'", "1 1#2 1#3")
 OI = Points(__name__, "__offline_isolated_pages", "OI", "1 2 2#2 3 4")
-ON = Points(__name__, "online_pages", "ON", "2 2#2 2#3 3")
+ON = Points(
+    __name__,
+    "online_pages",
+    "ON",
+    "2 2#2 2#3 3",
+)
+MEM_HOTPLUG = Points(__name__, "lock_memory_hotplug", "", "1 2")
 RS = Points(__name__, "remove_section", "RS", "2 3")
+
+
+async def lock_memory_hotplug(g: Globals, at: str) -> None:
+    """lock_system_sleep(), and the lock of memory hotplug's own that later kernels take before it.
+
+    Kernel: include/linux/suspend.h, v2.6.33: pm_mutex, or nothing without hibernation. Points: the
+    caller's (pm_mutex), and one of its own.
+    """
+    if g.kernel.hotplug_has_a_lock:
+        await g.mem_hotplug_mutex.lock(MEM_HOTPLUG["1"])
+    if g.pm_mutex is not None:
+        await g.pm_mutex.lock(at)
+
+
+async def unlock_memory_hotplug(g: Globals, at: str) -> None:
+    """unlock_system_sleep(), and the other. Points: the caller's (pm_mutex), and one."""
+    if g.pm_mutex is not None:
+        await g.pm_mutex.unlock(at)
+    if g.kernel.hotplug_has_a_lock:
+        await g.mem_hotplug_mutex.unlock(MEM_HOTPLUG["2"])
 
 
 async def offline_pages(g: Globals, section: Section) -> int:
@@ -72,8 +98,7 @@ async def offline_pages(g: Globals, section: Section) -> int:
     Returns:
         0 or a negative errno.
     """
-    if g.pm_mutex is not None:
-        await g.pm_mutex.lock(OP["2"])
+    await lock_memory_hotplug(g, OP["2"])
     ret = await start_isolate_page_range(g, section)
     if ret == 0:
         arg = await _offline_notice(g, section)
@@ -90,8 +115,7 @@ async def offline_pages(g: Globals, section: Section) -> int:
             # To all callbacks, including those that never saw MEM_GOING_OFFLINE.
             await g.memory_chain.call_chain(MEM_CANCEL_OFFLINE, arg)
             await undo_isolate_page_range(g, section)
-    if g.pm_mutex is not None:
-        await g.pm_mutex.unlock(OP["23"] if ret else OP["19"])
+    await unlock_memory_hotplug(g, OP["23"] if ret else OP["19"])
     return ret
 
 
@@ -221,8 +245,18 @@ async def _offline_isolated_pages(g: Globals, section: Section) -> None:
 async def online_pages(g: Globals, section: Section) -> int:
     """ON: bring an offline block back. Returns 0 or the errno of a veto.
 
-    Kernel: mm/memory_hotplug.c, online_pages(), v2.6.33; specification ON.1-4.
+    Kernel: mm/memory_hotplug.c, online_pages(), v2.6.33; specification ON.1-4. Unlike
+    offline_pages it takes no pm_mutex.
     """
+    if g.kernel.hotplug_has_a_lock:
+        await g.mem_hotplug_mutex.lock(MEM_HOTPLUG["1"])
+    ret = await _online_pages(g, section)
+    if g.kernel.hotplug_has_a_lock:
+        await g.mem_hotplug_mutex.unlock(MEM_HOTPLUG["2"])
+    return ret
+
+
+async def _online_pages(g: Globals, section: Section) -> int:
     arg = MemoryNotify(section.start_pfn, section.end_pfn - section.start_pfn)
     ret = notifier_to_errno(await g.memory_chain.call_chain(MEM_GOING_ONLINE, arg))
     if ret:

@@ -472,6 +472,8 @@ async def migrate_to_node(g: Globals, mm: MmStruct, source: Nid, dest: Nid, flag
         Number of pages not moved, or -ENOMEM.
     """
     await g.rt.point(MG["1"], "mm->mmap", None)
+    if not mm.vmas and g.kernel.migrate_to_node_wants_a_vma:
+        return 0
     if not mm.vmas:
         raise NullDereference(MG["1"], "NULL pointer dereference in migrate_to_node: mm->mmap")
     start = mm.vmas[0].vm_start

@@ -282,7 +282,7 @@ class Vma(SharedObject):
         return address if self._vm_start <= address < self._vm_end else None
 
 
-class Task(SharedObject):
+class ThreadGroup(SharedObject):
     """The threads of one process, as far as others find an address space through them.
 
     Attributes:
@@ -298,8 +298,8 @@ class Task(SharedObject):
 
     @property
     def name(self) -> str:
-        """As in ``task(A)``."""
-        return f"task({self.label})"
+        """As in ``threads(A)``."""
+        return f"threads({self.label})"
 
 
 class MmStruct(SharedObject):
@@ -309,7 +309,7 @@ class MmStruct(SharedObject):
         label: process name.
         mm_users: users of the address space; 0 means that it is being torn down.
         mm_count: references to the structure.
-        task: whose address space it is.
+        group: whose address space it is.
         flags: MMF_VM_MERGEABLE.
         on_mmlist: whether swapoff looks here; written under mmlist_lock.
         vmas: ascending by address.
@@ -320,6 +320,7 @@ class MmStruct(SharedObject):
         "_vmas",
         "_watchers",
         "flags",
+        "group",
         "label",
         "mm_count",
         "mm_users",
@@ -327,7 +328,6 @@ class MmStruct(SharedObject):
         "on_mmlist",
         "page_table_lock",
         "ptes",
-        "task",
     )
 
     vmas: Guarded[tuple[Vma, ...]] = Guarded(
@@ -341,7 +341,7 @@ class MmStruct(SharedObject):
         self.label = label
         self.mm_users = Counter(self, "mm_users", 1)
         self.mm_count = Counter(self, "mm_count", 1)
-        self.task = Task(rt, label)
+        self.group = ThreadGroup(rt, label)
         self.flags = Flags(self, "flags", 0, {MMF_VM_MERGEABLE: "MMF_VM_MERGEABLE"})
         self.mmap_sem = RwSem(self, "mmap_sem")
         self.on_mmlist: Cell[bool] = Cell(self, "mmlist", value=False)

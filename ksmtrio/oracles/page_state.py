@@ -18,6 +18,7 @@ from ksmtrio.mm.page_flags import PG_LOCKED, PG_SWAPCACHE, flag_names
 from ksmtrio.oracles.notices import NoticeOracle
 from ksmtrio.oracles.page_state_rest import RestJudge
 from ksmtrio.oracles.recount import Recount, in_pagevecs, on_free_list
+from ksmtrio.sched.cell import Death
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,11 +28,15 @@ if TYPE_CHECKING:
     from ksmtrio.mm.mm_types import Page, Pte, Watchers
     from ksmtrio.oracles.base import Findings
     from ksmtrio.sched.actor_state import ActorState
-    from ksmtrio.sched.cell import Cell, Death
+    from ksmtrio.sched.cell import Cell
     from ksmtrio.units import Pfn
 
 PTE_LOCK = "pte_lock"
 """Class of the locks whose sections change a pte and its page's mapcount together."""
+
+
+GIVES_BACK = ("migration_entry_wait", "soft_offline_page")
+"""Functions that give back every reference that they take, so that one that is left is theirs."""
 
 
 class PageStateOracle(NoticeOracle):
@@ -51,6 +56,7 @@ class PageStateOracle(NoticeOracle):
         self._held: dict[Pfn, int] = {}
         self._pages: dict[Pfn, Page] = {}
         self._sections: dict[int, dict[Pfn, int]] = {}
+        self._kept: dict[Pfn, list[Death]] = {}
 
     def watchers(self) -> Watchers:
         """Ptes, the swap cache, and all of `struct page` that must agree with them."""
@@ -88,7 +94,7 @@ class PageStateOracle(NoticeOracle):
 
     def quiescent(self) -> None:
         """Recount everything and compare."""
-        RestJudge(self.g, self._say, self._held).judge()
+        RestJudge(self.g, self._say, self._held, self._kept).judge()
 
     # -- ledgers: one entry a write ------------------------------------------------------------
 
@@ -136,6 +142,8 @@ class PageStateOracle(NoticeOracle):
     def _on_count(self, cell: Cell[Any], old: Any, new: Any, at: str) -> None:
         page: Any = cell.owner
         me = self.rt.current
+        if at.partition(".")[0] in GIVES_BACK:
+            self._scoped(page.pfn, at, taken=new > old)
         if old == 0 and new > 0:
             if new == 1 and me is not None and me.op == "add":
                 self._used_after_free(page, "get_page", at)
@@ -145,6 +153,17 @@ class PageStateOracle(NoticeOracle):
         self._check_holders(page, new, at, None)
         if new == 0 and page.flags.value & PG_LOCKED:
             self._locked_unheld(page, at)
+
+    def _scoped(self, pfn: Pfn, at: str, *, taken: bool) -> None:
+        """Keep who took a reference in a function that has to give it back itself."""
+        me, kept = self.rt.current, self._kept.setdefault(pfn, [])
+        if taken:
+            kept.append(Death("kept", me, at, 0))
+            return
+        for entry in reversed(kept):
+            if entry.actor is me:
+                kept.remove(entry)
+                return
 
     def _check_holders(self, page: Page, count: int, at: str, last: Cell[Any] | None) -> None:
         """I1: never below the holders that are known at any time.

@@ -57,12 +57,16 @@ class RestJudge:
         g: the machine.
         say: reports a finding.
         held: references of the start state that nothing in the model accounts for, by frame.
+        kept: references that a function should have given back itself, by frame.
     """
 
-    def __init__(self, g: Globals, say: Say, held: dict[Pfn, int]) -> None:
+    def __init__(
+        self, g: Globals, say: Say, held: dict[Pfn, int], kept: dict[Pfn, list[Death]]
+    ) -> None:
         self.g = g
         self._say = say
         self._held = held
+        self._kept = kept
         self._recount = Recount.of(g)
 
     def judge(self) -> None:
@@ -159,6 +163,7 @@ class RestJudge:
                 AT_REST,
                 f"BUG: {page.name} has _count {count}, its holders account for {expected} "
                 f"(last change by {_writer(page.count)})",
+                other=self._kept[pfn][-1] if self._kept.get(pfn) else None,
             )
         if page.mapcount.value + 1 != ptes:
             self._say(
