@@ -171,12 +171,9 @@ async def free_hot_cold_page(g: Globals, page: Page) -> None:
     if await page_anon(page, PF["4"]):
         await page.mapping.write(PF["4#2"], None)
     await g.rt.point(PF["5"], "free_pages_check", page.flags)
-    if (
-        page.mapcount.value != -1
-        or page.mapping.value is not None
-        or page.count.value != 0
-        or page.flags.value & CHECK_AT_FREE
-    ):
+    flags, mapping = page.flags.read_in_step(PF["5"]), page.mapping.read_in_step(PF["5"])
+    count, mapcount = page.count.read_in_step(PF["5"]), page.mapcount.read_in_step(PF["5"])
+    if flags & CHECK_AT_FREE or mapping is not None or count or mapcount != -1:
         _bad_page(page, PF["5"], "freed")
         return
     page.flags.write_in_step(PF["5"], 0)
