@@ -112,12 +112,17 @@ class Map:
         """
         steps = []
         if row["tag"]:
-            number = _NUMBER.match(row["step"].removeprefix(f"{row['tag']}."))
+            number = _NUMBER.match(number_of(row))
             steps.append(f"{row['tag']}.{number[0]}" if number else row["step"])
         helper = row["label"].partition("/")[2].partition("#")[0]
         if helper in self.tags_by_function:
             steps.append(f"{self.tags_by_function[helper]}.1")
         return steps
+
+
+def number_of(row: Mapping[str, Any]) -> str:
+    """Return a point's step without the tag: ``8.4.1`` of ``SG.8.4.1``."""
+    return str(row["step"]).removeprefix(f"{row['tag']}.")
 
 
 def specification() -> tuple[Function, ...]:
@@ -243,8 +248,8 @@ def _undocumented(of: Map) -> Iterator[str]:
     for function in of.functions:
         numbers = of.documented.get(function.tag)
         if function.steps:
-            if numbers is not None:
-                yield f"{function.tag}: numbered by the specification, not by a docstring"
+            if numbers not in (None, function.steps):
+                yield f"{function.tag}: its docstring numbers {numbers}, the specification not"
         elif numbers is None:
             yield f"{function.tag}: prose; write `Steps of {function.tag}:` into the docstring"
         elif numbers != tuple(range(1, len(numbers) + 1)):
@@ -263,8 +268,8 @@ def _unknown(of: Map) -> Iterator[str]:
             yield f"{label}: the specification has no tag {tag}"
         elif (step := of.steps_of(row)[0]) not in of.wanted[tag]:
             yield f"{label}: {step} is no step of {tag}"
-        elif names.get(tag, row["function"]) != row["function"]:
-            yield f"{label}: {tag} is {names[tag]}"
+        elif names.get(tag, row["function"]) != row["function"] and "." not in number_of(row):
+            yield f"{label}: {tag} is {names[tag]}; others may only carry its nested steps"
 
 
 def _dead_waivers(of: Map) -> Iterator[str]:

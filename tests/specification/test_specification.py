@@ -108,13 +108,17 @@ def test_dropping_the_points_of_any_step_is_noticed() -> None:
     [
         (row("fa.9", "FA"), "fa.9: FA.9 is no step of FA"),
         (row("fa.zero", "FA"), "fa.zero: FA.zero is no step of FA"),
-        (row("other.1", "FA"), "other.1: FA is fa"),
+        (row("other.1", "FA"), "other.1: FA is fa; others may only carry its nested steps"),
         (row("fa.1", "FZ"), "fa.1: the specification has no tag FZ"),
         (row("prose.3", "PR"), "prose.3: PR.3 is no step of PR"),
     ],
 )
 def test_a_point_that_is_no_step_is_noticed(renamed: dict[str, Any], problem: str) -> None:
     assert problems(attrs.evolve(SMALL, rows=[*SMALL.rows, renamed])) == [problem]
+
+
+def test_a_function_that_does_a_part_carries_nested_steps_of_the_whole() -> None:
+    assert problems(attrs.evolve(SMALL, rows=[*SMALL.rows, row("part.2.4", "FA")])) == []
 
 
 def test_a_renamed_point_is_a_missing_one() -> None:
@@ -166,7 +170,7 @@ def test_waivers_stay_under_a_third() -> None:
         ({"PR": (1, 2, 3)}, "PR.3: neither a point with this label nor a line in waivers.toml"),
         (
             {"PR": (1, 2), "FA": (1,)},
-            "FA: numbered by the specification, not by a docstring",
+            "FA: its docstring numbers (1,), the specification not",
         ),
     ],
 )
