@@ -140,6 +140,11 @@ class Kernel:
         '(2011, "mm: fix race between mremap and removing migration entry")',
         on_in=_FIXED,
     )
+    fork_lists_only_for_swap: bool = _switch(
+        "fork puts a child on swapoff's list for swap entries only, not for migration entries "
+        '(2014, "mm: fix swapoff hang after page migration and fork")',
+        on_in=_FIXED,
+    )
     free_rechecks_migratetype: bool = _switch(
         "a page of an isolated pageblock is freed to the list that its block has under zone->lock "
         '(2014, "mm/page_alloc: fix incorrect isolation behavior by rechecking migratetype")',

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from errno import ENOMEM
 from typing import Any, TypeVar
 
 import attrs
@@ -21,6 +22,7 @@ import trio
 from ksmtrio.errors import EmulatorError, SyscallError
 from ksmtrio.kconfig import build_kernel
 from ksmtrio.machine import Machine, build_machine
+from ksmtrio.mm.fork import dup_mm
 from ksmtrio.mm.globals import Globals
 from ksmtrio.mm.ksm import MADV_MERGEABLE, MADV_UNMERGEABLE
 from ksmtrio.mm.ksm_scan import ksm_do_scan
@@ -437,6 +439,15 @@ class KernelWorld:
     async def online(self, block: int) -> int:
         """Bring a memory block online."""
         return await self.write_state(block, "online")
+
+    async def fork(self, parent: str, child: str) -> int:
+        """Fork a process; the child's pages have the same numbers. Returns 0 or -ENOMEM."""
+        mm = await dup_mm(self.g, self.mm(parent), child)
+        if mm is None:
+            return -ENOMEM
+        self.machine.processes[child] = mm
+        self.machine.addresses[child] = list(self.machine.addresses[parent])
+        return 0
 
     async def exit(self, name: str) -> None:
         """Let a process exit."""

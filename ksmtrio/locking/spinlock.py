@@ -36,6 +36,11 @@ class SpinLock(Lock):
         """Return whether `actor` holds it."""
         return self._holder is actor
 
+    @property
+    def contended(self) -> bool:
+        """spin_is_contended(): somebody waits for it."""
+        return bool(self._queue)
+
     async def lock(self, at: str) -> None:
         """Take the lock, in order of arrival."""
         rt = self.rt

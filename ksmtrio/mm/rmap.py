@@ -93,6 +93,15 @@ async def anon_vma_prepare(g: Globals, vma: Vma, at: str) -> int:
     return 0
 
 
+async def anon_vma_link(vma: Vma, at: str) -> None:
+    """anon_vma_link(): put a copied vma at the tail of the list of the anon_vma that it names."""
+    anon_vma = vma.anon_vma.read_in_step(at)
+    if anon_vma is not None:
+        await anon_vma.lock.lock(at)
+        anon_vma.head.append(vma)
+        anon_vma.lock.unlock(at)
+
+
 async def anon_vma_unlink(vma: Vma, at: str) -> None:
     """anon_vma_unlink(): take the vma off its anon_vma; free that when nobody else needs it."""
     anon_vma = await vma.anon_vma.read(at)

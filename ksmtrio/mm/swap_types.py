@@ -49,12 +49,14 @@ class SwapInfo(SharedObject):
         total: slots in all; total_swap_pages: the same, 0 once swapoff took the area away.
         disk: what the device holds, two cells a slot, half a page each.
         mmlist: address spaces that may have swap entries, for swapoff.
+        mmlist_rings: lists of others that hang together, but not on swapoff's; see `mmlist_fork`.
         bios: the device's queue; served by the actor kind ``writeback``.
         device: stands for the device where it holds page locks: pages being read in.
     """
 
     __slots__ = (
         "_mmlist",
+        "_mmlist_rings",
         "_swap_map",
         "_writeok",
         "bio_wait",
@@ -76,6 +78,10 @@ class SwapInfo(SharedObject):
         lambda self, actor: self.mmlist_lock.held_by(actor), "mmlist_lock"
     )
 
+    mmlist_rings: Guarded[tuple[tuple[MmStruct, ...], ...]] = Guarded(
+        lambda self, actor: self.mmlist_lock.held_by(actor), "mmlist_lock"
+    )
+
     def __init__(self, rt: Runtime, slots: int) -> None:
         super().__init__(rt)
         self.swap_lock = SpinLock(self, "swap_lock")
@@ -83,6 +89,7 @@ class SwapInfo(SharedObject):
         self._swap_map = [SWAP_MAP_BAD] + [0] * slots
         self._writeok = slots > 0
         self._mmlist: tuple[MmStruct, ...] = ()
+        self._mmlist_rings: tuple[tuple[MmStruct, ...], ...] = ()
         self.nr_swap_pages: Cell[int] = Cell(self, "nr_swap_pages", slots)
         self.total_swap_pages: Cell[int] = Cell(self, "total_swap_pages", slots)
         self.total = slots

@@ -126,14 +126,51 @@ async def mmlist_add(g: Globals, mm: MmStruct, at: str) -> None:
     swap.mmlist_lock.unlock(at)
 
 
+async def mmlist_fork(g: Globals, child: MmStruct, parent: MmStruct, at: str) -> None:
+    """Put a child on the list that its parent is on, unless it is on one.
+
+    Kernel: part of copy_one_pte(), mm/memory.c, v2.6.33. A parent that is on no list forms one with
+    the child that swapoff does not know; neither gets to swapoff's list while they hang together.
+    Points as `mmlist_add`.
+    """
+    if await child.on_mmlist.read(f"{at}/mmlist"):
+        return
+    swap = g.swap
+    await swap.mmlist_lock.lock(f"{at}/mmlist#2")
+    if not child.on_mmlist.read_in_step(at):
+        child.on_mmlist.write_in_step(at, value=True)
+        if parent.on_mmlist.read_in_step(at):
+            swap.mmlist = _after(swap.mmlist, parent, child)
+            swap.mmlist_rings = tuple(_after(r, parent, child) for r in swap.mmlist_rings)
+        else:
+            parent.on_mmlist.write_in_step(at, value=True)
+            swap.mmlist_rings = (*swap.mmlist_rings, (parent, child))
+    swap.mmlist_lock.unlock(at)
+
+
+def _after(mms: tuple[MmStruct, ...], parent: MmStruct, child: MmStruct) -> tuple[MmStruct, ...]:
+    """list_add(): the child right behind its parent, if that is on this list."""
+    if parent not in mms:
+        return mms
+    position = mms.index(parent) + 1
+    return (*mms[:position], child, *mms[position:])
+
+
 async def mmlist_remove(g: Globals, mm: MmStruct, at: str) -> None:
-    """Take an mm off swapoff's list, if it is there. Points as `mmlist_add`."""
+    """Take an mm off the list it is on, if any. Points as `mmlist_add`."""
     if not await mm.on_mmlist.read(f"{at}/mmlist"):
         return
     swap = g.swap
     await swap.mmlist_lock.lock(f"{at}/mmlist#2")
     mm.on_mmlist.write_in_step(at, value=False)
     swap.mmlist = tuple(other for other in swap.mmlist if other is not mm)
+    rings = (tuple(other for other in ring if other is not mm) for ring in swap.mmlist_rings)
+    swap.mmlist_rings = ()
+    for ring in rings:
+        if len(ring) > 1:
+            swap.mmlist_rings = (*swap.mmlist_rings, ring)
+        else:  # a list of one is an empty list
+            ring[0].on_mmlist.write_in_step(at, value=False)
     swap.mmlist_lock.unlock(at)
 
 
