@@ -152,12 +152,12 @@ async def _remove_section(task: UserTask, args: Any) -> Answer:
 
 
 async def _sysfs_read(task: UserTask, args: Any) -> Answer:
-    text = await task.machine.sysfs.read(args["path"])
+    text = await sysfs.read(task.g, args["path"])
     return text.removesuffix("\n")
 
 
 async def _sysfs_write(task: UserTask, args: Any) -> Answer:
-    await task.machine.sysfs.write(args["path"], args["text"])
+    await sysfs.write(task.g, args["path"], args["text"])
     return 0
 
 

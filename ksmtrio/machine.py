@@ -11,11 +11,11 @@ from typing import Any
 
 from ksmtrio.actor_api import Actor, load_actor_kind
 from ksmtrio.base.drivers import register_driver
-from ksmtrio.base.memory import MemoryBlock
+from ksmtrio.base.memory import MemoryBlock, memory_dev_init
 from ksmtrio.kconfig import Kernel
 from ksmtrio.locking.mutex import Mutex
 from ksmtrio.mm.globals import Globals
-from ksmtrio.mm.ksm_hotplug import ksm_init
+from ksmtrio.mm.ksm_init import ksm_init
 from ksmtrio.mm.ksm_types import RmapItem
 from ksmtrio.mm.mm_types import MmStruct, Page, Watchers
 from ksmtrio.mm.page_flags import flag_names
@@ -28,7 +28,6 @@ from ksmtrio.sched.points import Points
 from ksmtrio.sched.runtime import RecorderHook, Runtime
 from ksmtrio.sched.strategies.base import Strategy
 from ksmtrio.start_state import StartState
-from ksmtrio.uapi.sysfs import Sysfs
 from ksmtrio.units import Vaddr
 
 QUIESCE = Points(__name__, "quiesce", "", "1 1/pagevec_lru_add 1/pagevec_lru_add#2 1/release_pages")
@@ -44,7 +43,6 @@ class Machine:
         processes: process name -> address space.
         addresses: process name -> byte address of each of its pages.
         memory_blocks: by number.
-        sysfs: the files under /sys.
         actors: in the scenario's order.
     """
 
@@ -56,7 +54,7 @@ class Machine:
         self.processes: dict[str, MmStruct] = state.build()
         self.addresses: dict[str, list[Vaddr]] = state.addresses
         self.memory_blocks = [MemoryBlock(rt, s, g.watchers) for s in g.sections]
-        self.sysfs = Sysfs(g, self.memory_blocks)
+        memory_dev_init(g, self.memory_blocks)
         self.actors: list[Actor] = []
 
     async def run(self) -> None:

@@ -449,6 +449,15 @@ class KernelWorld:
         self.machine.addresses[child] = list(self.machine.addresses[parent])
         return 0
 
+    async def read(self, path: str) -> str | int:
+        """Read a file of sysfs, without the newline; a negative errno if that fails."""
+        text = await answer(sysfs.read(self.g, path))
+        return text.removesuffix("\n") if isinstance(text, str) else text
+
+    async def write(self, path: str, text: str) -> int:
+        """Write a file of sysfs; return 0 or a negative errno."""
+        return min(await answer(sysfs.write(self.g, path, text)), 0)
+
     async def exit(self, name: str) -> None:
         """Let a process exit."""
         await syscalls.exit_(self.g, self.mm(name))

@@ -6,16 +6,25 @@ Tests: `tests/unit/test_memory_block.py`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from errno import EBUSY, EINVAL, ENXIO
+from functools import partial
 from typing import Final
 
 from ksmtrio.locking.mutex import Mutex
 from ksmtrio.mm.globals import Globals
 from ksmtrio.mm.memory_failure import soft_offline_page
-from ksmtrio.mm.memory_hotplug import offline_pages, online_pages, remove_section
+from ksmtrio.mm.memory_hotplug import (
+    is_mem_section_removable,
+    offline_pages,
+    online_pages,
+    remove_section,
+)
 from ksmtrio.mm.mm_types import Watchers
 from ksmtrio.mm.mmzone import Section
 from ksmtrio.mm.page_flags import PG_RESERVED
+from ksmtrio.mm.sysfs_types import Attribute, SysfsDirectory
+from ksmtrio.mm.vsprintf import strict_strtoul
 from ksmtrio.sched.cell import Cell, SharedObject
 from ksmtrio.sched.points import Points
 from ksmtrio.sched.runtime import Runtime
@@ -31,16 +40,24 @@ SM = Points(
     "SM",
     "1 2 2#2 3 3#2 3#3 4 5",
 )
+STORE = Points(__name__, "store_mem_state", "", "2")
 SHOW = Points(__name__, "show_mem_state", "", "1")
-RS = Points(__name__, "remove_section", "RS", "1 1#2 1#3 4")
+RS = Points(__name__, "remove_section", "RS", "1 1#2 1#3 4 4#2")
+
+MEMORY_SYSFS: Final = "/sys/devices/system/memory"
 
 SOFT_OFFLINE = Points(__name__, "store_soft_offline_page", "", "1")
 
 
 class MemoryBlock(SharedObject):
-    """struct memory_block: `/sys/devices/system/memory/memoryN`, one section here."""
+    """struct memory_block: `/sys/devices/system/memory/memoryN`, one section here.
 
-    __slots__ = ("section", "state", "state_mutex")
+    Attributes:
+        state: read without a lock, changed under `state_mutex`.
+        directory: its files, once it is registered.
+    """
+
+    __slots__ = ("directory", "section", "state", "state_mutex")
 
     def __init__(self, rt: Runtime, section: Section, watchers: Watchers) -> None:
         super().__init__(rt)
@@ -49,11 +66,17 @@ class MemoryBlock(SharedObject):
             self, "state", MEM_STATE_ONLINE, watchers.get("memory_block.state", ())
         )
         self.state_mutex = Mutex(self, "state_mutex")
+        self.directory: SysfsDirectory | None = None
 
     @property
     def name(self) -> str:
         """Sysfs name."""
         return f"memory{self.section.number}"
+
+    @property
+    def path(self) -> str:
+        """Where its files are."""
+        return f"{MEMORY_SYSFS}/{self.name}"
 
 
 async def memory_block_change_state(g: Globals, block: MemoryBlock, *, online: bool) -> int:
@@ -88,9 +111,63 @@ async def _online_section(g: Globals, section: Section) -> int:
     return await online_pages(g, section)
 
 
+async def store_mem_state(g: Globals, block: MemoryBlock, buf: str) -> int:
+    """store_mem_state(): a word for a state.
+
+    Kernel: drivers/base/memory.c, store_mem_state(), v2.6.33. Word and text are compared up to the
+    end of the shorter: a prefix of the word will do, and what follows the word, as a newline, does
+    not matter.
+
+    Steps:
+        1. The text is neither word: -EINVAL.
+        2. The section is not present (removed): -EINVAL.
+        3. SM.
+
+    Returns:
+        Bytes taken, or a negative errno.
+    """
+    ret = -EINVAL
+    if not await block.section.valid.read(STORE["2"]):
+        return ret
+    if "online".startswith(buf[:6]):
+        ret = await memory_block_change_state(g, block, online=True)
+    elif "offline".startswith(buf[:7]):
+        ret = await memory_block_change_state(g, block, online=False)
+    return ret or len(buf)
+
+
 async def show_mem_state(block: MemoryBlock) -> str:
-    """Read a block's state file; lockless."""
-    return await block.state.read(SHOW["1"])
+    """show_mem_state(): lockless, so ``going-offline`` for as long as an offline takes."""
+    return f"{await block.state.read(SHOW['1'])}\n"
+
+
+async def show_mem_removable(g: Globals, block: MemoryBlock) -> str:
+    """show_mem_removable(): 1 or 0. Advisory: nothing keeps the answer true."""
+    return f"{await is_mem_section_removable(g, block.section):d}\n"
+
+
+async def show_mem_phys_index(block: MemoryBlock) -> str:
+    """show_mem_phys_index(): the section's number; never changes."""
+    return f"{block.section.number:08x}\n"
+
+
+async def show_phys_device(_: MemoryBlock) -> str:
+    """show_phys_device(): what slot the memory is in; the architecture does not say."""
+    return "0\n"
+
+
+def memory_dev_init(g: Globals, blocks: Iterable[MemoryBlock]) -> None:
+    """memory_dev_init(): the files about memory as a whole, and those of each block, at boot."""
+    soft_offline = Attribute(store=partial(store_soft_offline_page, g))
+    g.sysfs_create_group(MEMORY_SYSFS, {"soft_offline_page": soft_offline})
+    for block in blocks:
+        files = {
+            "phys_index": Attribute(partial(show_mem_phys_index, block)),
+            "state": Attribute(partial(show_mem_state, block), partial(store_mem_state, g, block)),
+            "phys_device": Attribute(partial(show_phys_device, block)),
+            "removable": Attribute(partial(show_mem_removable, g, block)),
+        }
+        block.directory = g.sysfs_create_group(block.path, files)
 
 
 async def remove_memory_block(g: Globals, block: MemoryBlock) -> int:
@@ -103,23 +180,29 @@ async def remove_memory_block(g: Globals, block: MemoryBlock) -> int:
     offline = await block.state.read(RS["1#2"]) == MEM_STATE_OFFLINE
     if offline and await block.section.valid.read(RS["1#3"]):
         await remove_section(g, block.section)
+        if block.directory is not None:
+            await block.directory.linked.write(RS["4"], False)
         ret = 0
-    await block.state_mutex.unlock(RS["4"])
+    await block.state_mutex.unlock(RS["4#2"])
     return ret
 
 
-async def store_soft_offline_page(g: Globals, address: int) -> int:
-    """Write a physical address to `/sys/devices/system/memory/soft_offline_page`.
+async def store_soft_offline_page(g: Globals, buf: str) -> int:
+    """Move what is in a frame elsewhere, and never use the frame again.
 
-    Kernel: drivers/base/memory.c, store_soft_offline_page(), v2.6.33.
+    Kernel: drivers/base/memory.c, store_soft_offline_page(), v2.6.33. Differs: capabilities are not
+    modelled; every task is root's.
 
     Args:
-        address: physical, in bytes, anywhere in the frame.
+        buf: a physical address in bytes, anywhere in the frame, in the notation of C.
 
     Returns:
-        0; -ENXIO where there is no frame; see `soft_offline_page`.
+        Bytes taken; -EINVAL for no number, -ENXIO where there is no frame; see `soft_offline_page`.
     """
+    err, address = strict_strtoul(buf, 0)
+    if err:
+        return -EINVAL
     pfn = address >> PAGE_SHIFT
     if pfn not in g.pages or not await g.section_of(pfn).valid.read(SOFT_OFFLINE["1"]):
         return -ENXIO
-    return await soft_offline_page(g, pfn)
+    return await soft_offline_page(g, pfn) or len(buf)

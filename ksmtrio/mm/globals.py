@@ -6,7 +6,7 @@ Wired by `machine.py`; decides nothing itself. Tests: through every other module
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from ksmtrio.kconfig import Kernel
@@ -15,6 +15,7 @@ from ksmtrio.mm.ksm_types import Ksm
 from ksmtrio.mm.mm_types import AnonVma, MmStruct, Page, Token, Watchers
 from ksmtrio.mm.mmzone import PerCpu, Section, Zone
 from ksmtrio.mm.swap_types import SwapInfo, SwapperSpace
+from ksmtrio.mm.sysfs_types import Attribute, SysfsDirectory
 from ksmtrio.mm.task_types import TaskStruct
 from ksmtrio.notifier import BlockingNotifierChain
 from ksmtrio.sched.cell import SharedObject
@@ -63,6 +64,7 @@ class Globals(SharedObject):
         swapper_space: the swap cache.
         direct_reclaim: what an allocation does that finds no page: free some of these zones, return
             how many. Wired by the machine, since reclaim stands above the allocator.
+        sysfs: directories of attributes, in order of creation.
         tasks: actor name -> its task, in order of the first look at it.
         user_access: watchers of user loads and stores.
     """
@@ -94,6 +96,7 @@ class Globals(SharedObject):
         self.mem_hotplug_mutex = Mutex(self, "mem_hotplug_mutex")
         self.processes: list[MmStruct] = []
         self.anon_vmas: list[AnonVma] = []
+        self.sysfs: list[SysfsDirectory] = []
         self.tasks: dict[str, TaskStruct] = {}
         self.direct_reclaim: DirectReclaim = _nothing_to_reclaim
         self.user_access: list[UserAccessWatcher] = []
@@ -117,6 +120,12 @@ class Globals(SharedObject):
     def zone_of(self, page: Page) -> Zone:
         """page_zone()."""
         return self.zones[page.nid]
+
+    def sysfs_create_group(self, path: str, attributes: Mapping[str, Attribute]) -> SysfsDirectory:
+        """sysfs_create_group(): put a directory of attributes under /sys, at boot."""
+        directory = SysfsDirectory(self.rt, path, attributes)
+        self.sysfs.append(directory)
+        return directory
 
     def trace(self, at: str, event: str, **fields: int | str) -> None:
         """Pass a tracepoint; costs nothing unless the execution is recorded."""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """KSM's memory notifier: keeps ksmd away while memory goes offline, then prunes.
 
-Kernel: mm/ksm.c, v2.6.33; specification CK CB INIT.4. Tests: `tests/unit/test_ksm_hotplug.py`.
+Kernel: mm/ksm.c, v2.6.33; specification CK CB. Registered by ksm_init.py. Tests:
+`tests/unit/test_ksm_hotplug.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from ksmtrio.mm.globals import Globals
 from ksmtrio.mm.ksm_tree import remove_node_from_stable_tree
 from ksmtrio.mm.ksm_types import StableNode
 from ksmtrio.mm.mm_types import Page
-from ksmtrio.notifier import NOTIFY_OK, MemoryNotify, NotifierBlock
+from ksmtrio.notifier import NOTIFY_OK, MemoryNotify
 from ksmtrio.sched.points import Points
 from ksmtrio.units import Pfn
 
@@ -65,15 +66,3 @@ async def ksm_memory_callback(g: Globals, action: str, arg: MemoryNotify) -> int
     if action in (MEM_OFFLINE, MEM_CANCEL_OFFLINE) and kernel.offline_locks_out_ksm:
         await mutex.unlock(CB["5"])
     return NOTIFY_OK
-
-
-def ksm_init(g: Globals) -> None:
-    """INIT.4: register the callback; ksmd itself is an actor."""
-    if not g.kernel.ksm_notifier_registered:
-        return
-
-    async def callback(action: str, arg: MemoryNotify) -> int:
-        return await ksm_memory_callback(g, action, arg)
-
-    priority = 100 if g.kernel.ksm_notifier_first else 0
-    g.memory_chain.register_at_boot(NotifierBlock("ksm", callback, priority))

@@ -41,7 +41,7 @@ from ksmtrio.sched.cell import adjust
 from ksmtrio.sched.points import Points
 from ksmtrio.units import PAGE_SIZE, Vaddr
 
-KT = Points(__name__, "ksm_scan_thread", "KT", "1 2 3 3#2 4 5 6 6#2 7")
+KT = Points(__name__, "ksm_scan_thread", "KT", "1 2 3 3#2 4 5 6 6#2 7 7#2")
 DS = Points(__name__, "ksm_do_scan", "DS", "1 3 5/put_page")
 SG = Points(
     __name__,
@@ -89,7 +89,9 @@ async def ksm_scan_thread(g: Globals, *, batches: int) -> None:
             await ksm_do_scan(g, await ksm.ksm_thread_pages_to_scan.read(KT["4"]))
         await ksm.ksm_thread_mutex.unlock(KT["5"])
         if await ksmd_should_run(g, KT["6"]):
-            await g.rt.sleep(KT["7"])
+            # How long is no matter here: any sleep may end at any later point.
+            await ksm.ksm_thread_sleep_millisecs.read(KT["7"])
+            await g.rt.sleep(KT["7#2"])
         else:
             await ksm.ksm_thread_wait.wait_event(
                 KT["7"],

@@ -27,6 +27,7 @@ PAGE_MASK: Final = ~(PAGE_SIZE - 1)
 
 KSM_RUN_STOP: Final = 0
 KSM_RUN_MERGE: Final = 1
+KSM_RUN_UNMERGE: Final = 2
 
 
 def _has_mutex(obj: StableNode | RmapItem | KsmScan, actor: ActorState) -> bool:

@@ -22,7 +22,7 @@ from ksmtrio.mm.ksm_hotplug import (
 )
 from ksmtrio.mm.migrate import Target, migrate_pages
 from ksmtrio.mm.mm_types import Page
-from ksmtrio.mm.mmzone import Section
+from ksmtrio.mm.mmzone import MIGRATE_MOVABLE, Section
 from ksmtrio.mm.page_alloc import alloc_page, drain_all_pages, free_page
 from ksmtrio.mm.page_flags import PG_BUDDY, PG_LRU, PG_RESERVED
 from ksmtrio.mm.page_isolation import (
@@ -66,6 +66,7 @@ ON = Points(
 )
 MEM_HOTPLUG = Points(__name__, "lock_memory_hotplug", "", "1 2")
 RS = Points(__name__, "remove_section", "RS", "2 3")
+REMOVABLE = Points(__name__, "is_mem_section_removable", "", "1 2 3")
 
 
 async def lock_memory_hotplug(g: Globals, at: str) -> None:
@@ -272,6 +273,30 @@ async def _online_pages(g: Globals, section: Section) -> int:
     await adjust(zone.present_pages, ON["3"], +arg.nr_pages)
     await g.memory_chain.call_chain(MEM_ONLINE, arg)
     return 0
+
+
+async def is_mem_section_removable(g: Globals, section: Section) -> bool:
+    """Whether all of a section looks movable or free; lockless.
+
+    Kernel: mm/memory_hotplug.c, is_mem_section_removable(), v2.6.33. Touches struct pages, also
+    those of a section that is offline, whose first page is reserved.
+
+    Steps, for each pageblock:
+        1. Read its migratetype. MOVABLE: go to 3.
+        2. Read whether its first page begins a free chunk as large as the pageblock; no: return no.
+        3. Read the flags of its first page; PG_reserved: return no.
+    """
+    for pfn in range(section.start_pfn, section.end_pfn, section.pageblock_nr_pages):
+        migratetype = await section.pageblock_of(pfn).read(REMOVABLE["1"])
+        pages = [g.pfn_to_page(pfn + n) for n in range(section.pageblock_nr_pages)]
+        if migratetype != MIGRATE_MOVABLE:
+            # The buddy allocator joins free pages: the chunk is that large iff all are free.
+            await g.rt.point(REMOVABLE["2"], "page_order", pages[0].flags)
+            if not all(p.flags.read_in_step(REMOVABLE["2"]) & PG_BUDDY for p in pages):
+                return False
+        if await pages[0].flags.test(REMOVABLE["3"], PG_RESERVED):
+            return False
+    return True
 
 
 async def remove_section(g: Globals, section: Section) -> None:

@@ -1,63 +1,187 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""sysfs: one function for each file, and a look-up by path. Kernel: fs/sysfs/file.c, v2.6.33.
+"""sysfs, by kernel path: `read` and `write` for any file, and one function a file.
 
-Tests: `tests/unit/test_sysfs.py`, `tests/unit/test_memory_block.py`.
+`read` and `write` are open(2), one read(2) or write(2), and close(2), done by root: text with the
+newlines that the kernel writes. The functions of single files give and take what the text means.
+A character stands for a byte. Tests: `tests/unit/test_sysfs.py`, `tests/unit/test_memory_block.py`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable, Sequence
-from errno import EACCES, EINVAL, EISDIR, ENOENT, ENOTDIR
-from functools import partial
-from typing import Final, NamedTuple
+from errno import EACCES, EISDIR, ENOENT, ENOTDIR
 
-from ksmtrio.base.memory import (
-    MemoryBlock,
-    memory_block_change_state,
-    remove_memory_block,
-    show_mem_state,
-    store_soft_offline_page,
-)
+from ksmtrio.base.memory import MEMORY_SYSFS, MemoryBlock, remove_memory_block
 from ksmtrio.errors import SyscallError
 from ksmtrio.mm.globals import Globals
+from ksmtrio.mm.ksm_sysfs import KSM_SYSFS
 from ksmtrio.mm.signal import errno_of
+from ksmtrio.mm.sysfs_types import Attribute
 from ksmtrio.sched.points import Points
-from ksmtrio.units import ULONG_MASK
+from ksmtrio.units import PAGE_SIZE
 
 OPEN = Points(__name__, "sysfs_open_file", "", "1")
 
-MEMORY = "/sys/devices/system/memory"
+
+async def _open(g: Globals, path: str) -> Attribute:
+    """sysfs_open_file(): find an attribute.
+
+    Steps:
+        1. Look whether its directory is still there.
+
+    Raises:
+        SyscallError: ENOENT, EISDIR for a directory, ENOTDIR below a file.
+    """
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if not path.startswith("/"):
+        raise SyscallError(ENOENT)
+    for directory in g.sysfs:
+        above = directory.path.split("/")[1:]
+        inside = len(parts) > len(above) and parts[: len(above)] == above
+        if not inside and parts != above[: len(parts)]:
+            continue
+        if not await directory.linked.read(OPEN["1"]):
+            continue
+        if not inside:
+            raise SyscallError(EISDIR)
+        attribute = directory.attributes.get(parts[len(above)])
+        if attribute is not None:
+            if len(parts) > len(above) + 1 or path.endswith("/"):
+                raise SyscallError(ENOTDIR)
+            return attribute
+    raise SyscallError(ENOENT)
+
+
+async def read(g: Globals, path: str) -> str:
+    """Read a file of sysfs.
+
+    Raises:
+        SyscallError: as for a file that is not there; EACCES where there is nothing to show, even
+            for root.
+    """
+    attribute = await _open(g, path)
+    if attribute.show is None:
+        raise SyscallError(EACCES)
+    return await attribute.show()
+
+
+async def write(g: Globals, path: str, text: str) -> int:
+    """Write a file of sysfs; return the number of bytes written.
+
+    Text beyond a page is cut off; of no text at all the file's owner is not told.
+
+    Raises:
+        SyscallError: as for a file that is not there; EACCES for a read-only file, even for root;
+            EINTR for a signal; otherwise what the file answers.
+    """
+    attribute = await _open(g, path)
+    if attribute.store is None:
+        raise SyscallError(EACCES)
+    if not text:
+        return 0
+    ret = await attribute.store(text[: PAGE_SIZE - 1])
+    if ret < 0:
+        raise SyscallError(errno_of(ret))
+    return ret
+
+
+# -- /sys/kernel/mm/ksm ----------------------------------------------------------------------------
+
+
+async def read_ksm_run(g: Globals) -> int:
+    """Read `run`: 0 stopped, 1 scanning, 2 taken apart."""
+    return int(await read(g, f"{KSM_SYSFS}/run"))
+
+
+async def write_ksm_run(g: Globals, text: str) -> int:
+    """Write `run`: EINVAL for what is not 0, 1 or 2; 2 also ENOMEM and EINTR."""
+    return await write(g, f"{KSM_SYSFS}/run", text)
+
+
+async def read_ksm_pages_to_scan(g: Globals) -> int:
+    """Read `pages_to_scan`, how many pages ksmd scans before it sleeps."""
+    return int(await read(g, f"{KSM_SYSFS}/pages_to_scan"))
+
+
+async def write_ksm_pages_to_scan(g: Globals, text: str) -> int:
+    """Write `pages_to_scan`: EINVAL for what is not an unsigned int."""
+    return await write(g, f"{KSM_SYSFS}/pages_to_scan", text)
+
+
+async def read_ksm_sleep_millisecs(g: Globals) -> int:
+    """Read `sleep_millisecs`, how long ksmd sleeps."""
+    return int(await read(g, f"{KSM_SYSFS}/sleep_millisecs"))
+
+
+async def write_ksm_sleep_millisecs(g: Globals, text: str) -> int:
+    """Write `sleep_millisecs`: EINVAL for what is not an unsigned int."""
+    return await write(g, f"{KSM_SYSFS}/sleep_millisecs", text)
+
+
+async def read_ksm_pages_shared(g: Globals) -> int:
+    """Read `pages_shared`, the KSM pages."""
+    return int(await read(g, f"{KSM_SYSFS}/pages_shared"))
+
+
+async def read_ksm_pages_sharing(g: Globals) -> int:
+    """Read `pages_sharing`, how many more places share them."""
+    return int(await read(g, f"{KSM_SYSFS}/pages_sharing"))
+
+
+async def read_ksm_pages_unshared(g: Globals) -> int:
+    """Read `pages_unshared`, the candidates in the unstable tree."""
+    return int(await read(g, f"{KSM_SYSFS}/pages_unshared"))
+
+
+async def read_ksm_pages_volatile(g: Globals) -> int:
+    """Read `pages_volatile`, what changes too fast for a tree."""
+    return int(await read(g, f"{KSM_SYSFS}/pages_volatile"))
+
+
+async def read_ksm_full_scans(g: Globals) -> int:
+    """Read `full_scans`."""
+    return int(await read(g, f"{KSM_SYSFS}/full_scans"))
+
+
+# -- /sys/devices/system/memory --------------------------------------------------------------------
+
+
+async def read_memory_state(g: Globals, block: MemoryBlock) -> str:
+    """Read a block's `state`: online, going-offline or offline."""
+    return (await read(g, f"{block.path}/state")).strip()
 
 
 async def write_memory_state(g: Globals, block: MemoryBlock, text: str) -> int:
-    """Write `/sys/devices/system/memory/memoryN/state`; returns the number of bytes written.
+    """Write a block's `state`, online or offline; EINVAL for other words and in the wrong state."""
+    return await write(g, f"{block.path}/state", text)
 
-    Word and text are compared up to the end of the shorter, as store_mem_state() does: a prefix
-    of the word will do, and what follows the word, as a newline, does not matter.
+
+async def read_memory_removable(g: Globals, block: MemoryBlock) -> bool:
+    """Read a block's `removable`: whether an offline has a chance."""
+    return bool(int(await read(g, f"{block.path}/removable")))
+
+
+async def read_memory_phys_index(g: Globals, block: MemoryBlock) -> int:
+    """Read a block's `phys_index`, its section number."""
+    return int(await read(g, f"{block.path}/phys_index"), 16)
+
+
+async def read_memory_phys_device(g: Globals, block: MemoryBlock) -> int:
+    """Read a block's `phys_device`, 0 on this architecture."""
+    return int(await read(g, f"{block.path}/phys_device"))
+
+
+async def write_soft_offline_page(g: Globals, text: str) -> int:
+    """Write `soft_offline_page`: a physical address in bytes, in the notation of C.
 
     Raises:
-        SyscallError: EINVAL for other words, or the errno of the operation.
+        SyscallError: EINVAL for no number, ENXIO for a frame that does not exist, or the errno of
+            the operation.
     """
-    if text and "online".startswith(text[:6]):
-        online = True
-    elif text and "offline".startswith(text[:7]):
-        online = False
-    else:
-        raise SyscallError(EINVAL)
-    ret = await memory_block_change_state(g, block, online=online)
-    if ret:
-        raise SyscallError(errno_of(ret))
-    return len(text)
-
-
-async def read_memory_state(block: MemoryBlock) -> str:
-    """Read the state file."""
-    return await show_mem_state(block)
+    return await write(g, f"{MEMORY_SYSFS}/soft_offline_page", text)
 
 
 async def eject_memory(g: Globals, block: MemoryBlock) -> int:
-    """Have the architecture remove an offline block's section.
+    """Have the architecture remove an offline block's section; not a file, but its end.
 
     Raises:
         SyscallError: EBUSY when the block is not offline.
@@ -66,118 +190,3 @@ async def eject_memory(g: Globals, block: MemoryBlock) -> int:
     if ret:
         raise SyscallError(-ret)
     return 0
-
-
-async def write_soft_offline_page(g: Globals, text: str) -> int:
-    """Write `/sys/devices/system/memory/soft_offline_page`: a physical address in bytes.
-
-    Raises:
-        SyscallError: EINVAL for no number, ENXIO for a frame that does not exist, or the errno of
-            the operation.
-    """
-    address = strict_strtoull(text, base=0)
-    if address is None:
-        raise SyscallError(EINVAL)
-    ret = await store_soft_offline_page(g, address)
-    if ret:
-        raise SyscallError(errno_of(ret))
-    return len(text)
-
-
-_DIGITS: Final = {
-    0: re.compile(r"(?:0x0*([0-9a-f]{1,16})|0*([0-7]{1,22})|([1-9][0-9]{0,19}))\n?", re.IGNORECASE),
-    10: re.compile(r"()()0*([0-9]{1,20})\n?"),
-}
-
-
-def strict_strtoull(text: str, *, base: int) -> int | None:
-    """strict_strtoull(): the number a text holds, with at most a newline behind it.
-
-    Kernel: lib/vsprintf.c, v2.6.33.
-
-    Args:
-        text: what was written.
-        base: 10, or 0 for the prefixes of C.
-
-    Returns:
-        The number, or None when it is none or does not fit into 64 bits.
-    """
-    match = _DIGITS[base].fullmatch(text)
-    if match is None:
-        return None
-    hexadecimal, octal, decimal = match.groups()
-    number = int(hexadecimal or octal or decimal, 16 if hexadecimal else 8 if octal else 10)
-    return number if number <= ULONG_MASK else None
-
-
-class SysfsFile(NamedTuple):
-    """A file: how it is read and written; None: it cannot be."""
-
-    show: Callable[[], Awaitable[str]] | None = None
-    store: Callable[[str], Awaitable[int]] | None = None
-
-
-class Sysfs:
-    """The tree under /sys, as a task of root sees it.
-
-    Args:
-        g: the kernel.
-        blocks: memory blocks by number; the directory of one whose section was removed is gone.
-    """
-
-    def __init__(self, g: Globals, blocks: Sequence[MemoryBlock]) -> None:
-        self._blocks = {f"{MEMORY}/{block.name}": block for block in blocks}
-        self._files = {
-            f"{MEMORY}/soft_offline_page": SysfsFile(store=partial(write_soft_offline_page, g)),
-        }
-        for directory, block in self._blocks.items():
-            self._files[f"{directory}/state"] = SysfsFile(
-                partial(_line, partial(read_memory_state, block)),
-                partial(write_memory_state, g, block),
-            )
-
-    async def read(self, path: str) -> str:
-        """Return the content of a file.
-
-        Raises:
-            SyscallError: ENOENT, ENOTDIR, EISDIR, or EACCES for a file that is only written.
-        """
-        show = (await self._open(path)).show
-        if show is None:
-            raise SyscallError(EACCES)
-        return await show()
-
-    async def write(self, path: str, text: str) -> int:
-        """Write a file at once; return the number of bytes.
-
-        Raises:
-            SyscallError: ENOENT, ENOTDIR, EISDIR, EACCES for a file that is only read, or the errno
-                of what the file does.
-        """
-        store = (await self._open(path)).store
-        if store is None:
-            raise SyscallError(EACCES)
-        return await store(text)
-
-    async def _open(self, path: str) -> SysfsFile:
-        """Find a file.
-
-        Kernel: fs/sysfs/file.c, sysfs_open_file(), v2.6.33.
-
-        Steps:
-            1. Look the path up; a removed memory block has no directory any more.
-        """
-        block = self._blocks.get(path.rpartition("/")[0])
-        if block is not None and not await block.section.valid.read(OPEN["1"]):
-            raise SyscallError(ENOENT)
-        if path in self._files:
-            return self._files[path]
-        if any(path.startswith(f"{name}/") for name in self._files):
-            raise SyscallError(ENOTDIR)
-        below = f"{path.rstrip('/')}/"
-        directory = path.startswith("/") and any(name.startswith(below) for name in self._files)
-        raise SyscallError(EISDIR if directory else ENOENT)
-
-
-async def _line(show: Callable[[], Awaitable[str]]) -> str:
-    return f"{await show()}\n"

@@ -9,12 +9,12 @@ from actors.base import UserTask, errno_name
 from actors.ksmd import Ksmd
 from actors.operations import ADVICE, FLAGS, OPERATIONS, SIGNALS
 from ksmtrio.actor_api import actor_kinds, load_actor_kind
+from ksmtrio.base.memory import MEMORY_SYSFS as MEMORY
 from ksmtrio.errors import BadInput, ScenarioError
 from ksmtrio.kconfig import build_kernel
 from ksmtrio.machine import build_machine
 from ksmtrio.scenario import OPS, parse_scenario
 from ksmtrio.sched.strategies.round_robin import RoundRobin
-from ksmtrio.uapi.sysfs import MEMORY
 from tests.kernel_world import KernelWorld, Log, actor, ksm, machine, process, round_robin, vma
 
 MERGED = (ksm(["A:0", "B:0"]), *(process(n, 7, 1, mergeable=True) for n in "AB"))
