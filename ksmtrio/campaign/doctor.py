@@ -24,7 +24,7 @@ from ksmtrio.campaign.sample import Request, Sample, SampleDigest, digests_of
 from ksmtrio.errors import BadInput, EmulatorError
 from ksmtrio.execution import probe
 from ksmtrio.kconfig import build_kernel
-from ksmtrio.scenario import builtin_names, load_scenario
+from ksmtrio.scenario import load_scenario, sample_names
 from ksmtrio.sched.strategies import STRATEGIES, resolve
 from ksmtrio.trace.diff import Difference, first_difference
 from ksmtrio.trace.format import Header, Record
@@ -97,7 +97,7 @@ def doctor(
     """Compare executions here with executions in fresh processes.
 
     Args:
-        scenarios: built-in names; none means all.
+        scenarios: built-in names; none means all races and a sample of the pairs.
         pythons: further Python executables, with ksmtrio's dependencies installed.
         seeds: seeds of each scenario and strategy.
         on_progress: told in words what is being done.
@@ -107,7 +107,7 @@ def doctor(
         EmulatorError: nothing was executed, or a fault of ours.
     """
     say = on_progress or (lambda _: None)
-    samples = trio.run(_make_samples, scenarios or tuple(builtin_names()), seeds)
+    samples = trio.run(_make_samples, scenarios or tuple(sample_names()), seeds)
     if not samples:
         raise EmulatorError("the doctor found no scenario to execute")
     say(f"executing {len(samples)} samples here")

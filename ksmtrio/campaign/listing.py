@@ -19,16 +19,16 @@ import trio
 
 from ksmtrio.actor_api import actor_kinds, load_actor_kind
 from ksmtrio.execution import execute, probe
-from ksmtrio.kconfig import KERNELS, SWITCHES, build_kernel
+from ksmtrio.kconfig import KERNELS, SWITCHES, Kernel, build_kernel
 from ksmtrio.oracles.registry import ORACLES
-from ksmtrio.scenario import builtin_names, load_scenario
+from ksmtrio.scenario import Scenario, builtin_groups, load_scenario
 from ksmtrio.sched.points import points_of
 from ksmtrio.sched.strategies import STRATEGIES, resolve
 
 Row: TypeAlias = dict[str, Any]
 
-SEEDS_FOR_MEDIAN: Final = 21
-"""Executions of each scenario from which the median of its points is taken."""
+SEEDS_FOR_MEDIAN: Final = {"races": 21, "pairs": 3}
+"""Executions of each scenario of a group from which the median of its points is taken."""
 
 _PACKAGES_WITH_POINTS: Final = (
     "ksmtrio.mm",
@@ -73,29 +73,35 @@ def actors() -> list[Row]:
 
 
 def scenarios() -> list[Row]:
-    """Return every built-in scenario with its actors and the median of its schedule points."""
+    """Return every built-in scenario with its group, actors and median of schedule points."""
     return trio.run(_scenarios)
 
 
 async def _scenarios() -> list[Row]:
     kernel = build_kernel()
     rows = []
-    for name in builtin_names():
-        scenario = load_scenario(name)
-        expected = await probe(scenario, kernel)
-        points = []
-        for seed in range(SEEDS_FOR_MEDIAN):
-            spec = resolve(None, seed, points=expected)
-            points.append((await execute(scenario, kernel, spec, marks=False)).points)
-        rows.append(
-            {
-                "name": name,
-                "description": scenario.description,
-                "actors": [actor.name for actor in scenario.actors],
-                "points": median_low(points),
-            }
-        )
+    for group, names in builtin_groups().items():
+        for name in names:
+            scenario = load_scenario(name)
+            rows.append(
+                {
+                    "name": name,
+                    "description": scenario.description,
+                    "group": group,
+                    "actors": [actor.name for actor in scenario.actors],
+                    "points": await _median_points(scenario, kernel, SEEDS_FOR_MEDIAN[group]),
+                }
+            )
     return rows
+
+
+async def _median_points(scenario: Scenario, kernel: Kernel, seeds: int) -> int:
+    expected = await probe(scenario, kernel)
+    points = []
+    for seed in range(seeds):
+        spec = resolve(None, seed, points=expected)
+        points.append((await execute(scenario, kernel, spec, marks=False)).points)
+    return median_low(points)
 
 
 def points() -> list[Row]:

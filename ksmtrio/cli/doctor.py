@@ -23,8 +23,9 @@ def command(
 ) -> None:
     """Execute each built-in SCENARIO here and in fresh processes, and compare digests.
 
-    The processes have other hash seeds, and run every Python that is named. A disagreement is a
-    fault in ksmtrio (exit code 4); the first differing record is shown.
+    Without names: all races, and pairs in which every actor takes part. The processes have other
+    hash seeds, and run every Python that is named. A disagreement is a fault in ksmtrio (exit code
+    4); the first differing record is shown.
     """
     report = doctor(
         scenarios=scenarios,

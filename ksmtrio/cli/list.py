@@ -14,7 +14,7 @@ from ksmtrio.cli.options import output_options
 from ksmtrio.cli.output import Output
 
 _COLUMNS: Final = {
-    "scenarios": ("name", "points", "actors", "description"),
+    "scenarios": ("name", "group", "points", "actors", "description"),
     "points": ("label", "step", "file"),
 }
 _COLUMNS_DEFAULT: Final = ("name", "description")
@@ -27,7 +27,7 @@ _NUMBERS: Final = frozenset({"points"})
 def command(what: str, output: Output) -> None:
     """List kernels, switches, scenarios, strategies, oracles, schedule points or actor kinds.
 
-    The points of a scenario are the median over 21 seeds.
+    The points of a scenario are the median over 21 seeds, of a pair over 3.
     """
     rows = LISTS[what]()
     output.json(rows)

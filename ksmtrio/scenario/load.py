@@ -23,6 +23,7 @@ import attrs
 from ksmtrio.errors import ScenarioError
 from ksmtrio.scenario import check
 from ksmtrio.scenario.lines import TooDeep, line_map
+from ksmtrio.scenario.pairs import pair_names, pair_text, sample_of_pairs
 from ksmtrio.scenario.program import COUNT_MAX, read_op
 from ksmtrio.scenario.reader import (
     Place,
@@ -71,12 +72,25 @@ _POINTS_MAX = 100_000_000
 _PLACE_IN_MESSAGE: Final = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
-def builtin_names() -> list[str]:
-    """Return the names of the scenarios that ship with ksmtrio, sorted."""
+def builtin_groups() -> dict[str, list[str]]:
+    """Return the names of the scenarios that ship with ksmtrio, by group, sorted in each.
+
+    ``races`` are the files of the library, ``pairs`` those that `pairs.py` writes.
+    """
     library = files("ksmtrio.scenario") / "library"
-    if not library.is_dir():
-        return []
-    return sorted(f.name[: -len(".toml")] for f in library.iterdir() if f.name.endswith(".toml"))
+    names = [f.name for f in library.iterdir()] if library.is_dir() else []
+    races = sorted(name[: -len(".toml")] for name in names if name.endswith(".toml"))
+    return {"races": races, "pairs": pair_names()}
+
+
+def builtin_names() -> list[str]:
+    """Return the names of the scenarios that ship with ksmtrio, group by group."""
+    return [name for names in builtin_groups().values() for name in names]
+
+
+def sample_names() -> list[str]:
+    """Return what stands for all built-in scenarios where all would take too long."""
+    return [*builtin_groups()["races"], *sample_of_pairs()]
 
 
 def installed_kinds() -> list[str]:
@@ -94,8 +108,10 @@ def load_scenario(name_or_path: str, kinds: Collection[str] | None = None) -> Sc
     Raises:
         ScenarioError: no such scenario, or it cannot be used.
     """
-    builtins = builtin_names()
-    if name_or_path in builtins:
+    groups = builtin_groups()
+    if name_or_path in groups["pairs"]:
+        return parse_scenario(pair_text(name_or_path), name_or_path, kinds)
+    if name_or_path in groups["races"]:
         resource = files("ksmtrio.scenario") / "library" / f"{name_or_path}.toml"
         return parse_scenario(_decoded(resource.read_bytes(), name_or_path), name_or_path, kinds)
     try:
@@ -110,7 +126,7 @@ def load_scenario(name_or_path: str, kinds: Collection[str] | None = None) -> Sc
             name_or_path,
             None,
             "no such scenario or file",
-            f"give the path of a TOML file or one of: {', '.join(builtins)}",
+            f"give the path of a TOML file or one of: {', '.join(groups['races'])}; or a pair",
         ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)

@@ -13,7 +13,7 @@ import trio
 
 from ksmtrio.execution import Outcome, execute
 from ksmtrio.kconfig import build_kernel
-from ksmtrio.scenario import builtin_names, load_scenario
+from ksmtrio.scenario import load_scenario, sample_names
 from ksmtrio.sched.strategies import resolve
 from ksmtrio.trace.recorder import Recorder
 
@@ -26,7 +26,7 @@ def digests() -> list[str]:
     lines: list[str] = []
 
     async def main() -> None:
-        for name in builtin_names():
+        for name in sample_names():
             scenario, kernel = load_scenario(name), build_kernel(without=WITHOUT)
             for seed in SEEDS:
                 for strategy in ("random", "pct", "round-robin"):

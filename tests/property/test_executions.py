@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ksmtrio.campaign.known import load_known_issues, match_known
 from ksmtrio.execution import execute
 from ksmtrio.kconfig import SWITCHES, build_kernel
-from ksmtrio.scenario import builtin_names, load_scenario, parse_scenario
+from ksmtrio.scenario import load_scenario, parse_scenario, sample_names
 from ksmtrio.scenario.schema import Scenario
 from ksmtrio.sched.choices import Choices
 from ksmtrio.sched.strategies import resolve
@@ -38,7 +38,7 @@ async def assert_replays(scenario: Scenario, without: Sequence[str], choices: Ch
 
 
 @pytest.mark.trio
-@pytest.mark.parametrize("name", [n for n in builtin_names() if n != "everything"])
+@pytest.mark.parametrize("name", [n for n in sample_names() if n != "everything"])
 @given(
     schedule=CHOICES, data=CHOICES, without=st.lists(st.sampled_from(list(SWITCHES)), unique=True)
 )

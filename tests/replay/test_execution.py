@@ -11,7 +11,7 @@ from ksmtrio.campaign.workers import Job, run_job
 from ksmtrio.errors import EmulatorError, ReplayDiverged
 from ksmtrio.execution import execute, probe_points, record_execution, replay_trace, run_execution
 from ksmtrio.kconfig import build_kernel
-from ksmtrio.scenario import builtin_names, load_scenario
+from ksmtrio.scenario import load_scenario, sample_names
 from ksmtrio.sched.choices import Choices
 from ksmtrio.sched.strategies import StrategySpec, build, resolve
 from ksmtrio.trace.reader import read_trace
@@ -80,7 +80,7 @@ def test_probe_counts_the_schedule_choices_of_one_round_robin_execution():
     assert probe_points(SCENARIO, KERNEL) == len(made.choices.schedule) > 1
 
 
-@pytest.mark.parametrize("name", builtin_names())
+@pytest.mark.parametrize("name", sample_names())
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz"])
 def test_every_scenario_replays_from_its_trace(tmp_path, name, suffix):
     path = tmp_path / f"t{suffix}"

@@ -221,7 +221,11 @@ def test_all_kinds_get_along_when_they_take_turns() -> None:
             *(actor(kind, kind, process="AB"[n % 2]) for n, kind in enumerate(kinds)),
             strategy=round_robin(seed),
         ).go()
-        assert set(w.found) <= {"stable_tree:ksm-page-in-unmergeable-vma"}
+        # Defects of that kernel: soft offline keeps its reference on a page that is isolated.
+        assert set(w.found) <= {
+            "stable_tree:ksm-page-in-unmergeable-vma",
+            "page_state:refcount-leak",
+        }
         assert w.rt.stop_reason == "done"
 
 
