@@ -103,9 +103,9 @@ class FramesOracle(NoticeOracle):
             self._mutex(at)
 
     def _undone(self, section: Section, at: str) -> None:
-        """I33: the offliner has undone all that it did."""
+        """I33: the offliner has undone all that it did; soft offline isolates for a moment, too."""
         for cell in section.migratetypes:
-            if cell.value == MIGRATE_ISOLATE:
+            if cell.value == MIGRATE_ISOLATE and cell.writer is self.rt.current:
                 self.findings.report(
                     self.name,
                     "pageblock-left-isolated",

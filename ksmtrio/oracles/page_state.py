@@ -36,7 +36,10 @@ PTE_LOCK = "pte_lock"
 
 
 GIVES_BACK = ("migration_entry_wait", "soft_offline_page")
-"""Functions that give back every reference that they take, so that one that is left is theirs."""
+"""Functions that give back every reference that they take, so that one that is left is theirs.
+
+A drain of pagevecs on their way gives back those of others.
+"""
 
 
 class PageStateOracle(NoticeOracle):
@@ -142,7 +145,7 @@ class PageStateOracle(NoticeOracle):
     def _on_count(self, cell: Cell[Any], old: Any, new: Any, at: str) -> None:
         page: Any = cell.owner
         me = self.rt.current
-        if at.partition(".")[0] in GIVES_BACK:
+        if at.partition(".")[0] in GIVES_BACK and not at.endswith("/release_pages"):
             self._scoped(page.pfn, at, taken=new > old)
         if old == 0 and new > 0:
             if new == 1 and me is not None and me.op == "add":

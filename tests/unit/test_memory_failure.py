@@ -12,11 +12,24 @@ from ksmtrio.mm.memory_failure import soft_offline_page
 from ksmtrio.mm.mm_types import Page
 from ksmtrio.mm.mmzone import MIGRATE_ISOLATE, MIGRATE_MOVABLE
 from ksmtrio.mm.page_alloc import alloc_page
-from ksmtrio.mm.page_flags import PG_BUDDY, PG_HWPOISON, PG_LRU
-from ksmtrio.mm.swap import get_page, put_page
+from ksmtrio.mm.page_flags import PG_BUDDY, PG_HWPOISON, PG_LRU, PG_WRITEBACK
+from ksmtrio.mm.swap import get_page, lru_add_drain, put_page
+from ksmtrio.mm.vmscan_reclaim import balance_pgdat
 from ksmtrio.sched.choices import Choices
 from ksmtrio.units import PAGE_SHIFT, PAGE_SIZE
-from tests.kernel_world import AT, KernelWorld, Log, Shot, ksm, machine, process, run, turns
+from tests.kernel_world import (
+    AT,
+    KernelWorld,
+    Log,
+    Shot,
+    ksm,
+    machine,
+    notifier,
+    process,
+    run,
+    turns,
+)
+from tests.swap_world import ROUNDS_MAX, swap_to_cache, with_device
 
 SMALL = machine(nodes=1, blocks_per_node=1, pages_per_block=4)
 
@@ -238,6 +251,60 @@ def test_without_hibernation_it_undoes_the_isolation_of_an_offline_in_progress()
     w = world(hibernation=False)
     assert w.found == []
     assert w.log == [0, False, -EBUSY]
+
+
+def test_isolation_for_a_moment_is_not_taken_for_what_a_failed_offline_left_behind() -> None:
+    async def hotplug(w: KernelWorld) -> None:
+        w.log.append(await w.offline(1))
+
+    async def admin(w: KernelWorld) -> None:
+        w.log.append(await soft_offline_page(w.g, w.g.sections[1].start_pfn))
+
+    schedule = turns(
+        "hotplug@memory_block_change_state.3#2",  # vetoed, undone, pm_mutex released
+        "admin@unset_migratetype_isolate.1",
+        "hotplug",
+        "admin",
+    )
+    parts = (machine(hibernation=True), notifier("driver", veto=True), process("A", 5))
+    w = KernelWorld(*parts, actors=("hotplug", "admin"), strategy=schedule)
+    assert w.go(hotplug, admin).found == []
+    assert w.log[0] < 0
+    assert w.log[1] == 0
+
+
+def test_page_in_the_swap_cache_moves_with_its_slot() -> None:
+    async def body(w: KernelWorld) -> None:
+        await swap_to_cache(w, "A:0")
+        assert (await w.load("A:0"))[1] == 5
+        old = w.page("A:0")
+        assert await soft_offline_page(w.g, old.pfn) == 0
+        assert old.flags.has(PG_HWPOISON)
+        assert (await w.load("A:0"))[1] == 5
+        assert w.page("A:0") is not old
+
+    with_device(body, process("A", 5, 6))
+
+
+def test_page_is_awaited_while_it_is_written() -> None:
+    async def body(w: KernelWorld) -> None:
+        page = w.page("A:0")
+        for _ in range(ROUNDS_MAX):
+            if page.flags.has(PG_WRITEBACK):
+                break
+            await balance_pgdat(w.g, 0)
+        await lru_add_drain(w.g, AT)
+        assert page.flags.has(PG_WRITEBACK)
+        assert await soft_offline_page(w.g, page.pfn) == 0
+
+    log = Log()
+    w = with_device(body, process("A", 5, 6), recorder=log)
+    steps = [at for at, _, _ in log.operations]
+    looked = steps.index("soft_offline_page.5/wait_on_page_writeback")
+    went_on = steps.index("soft_offline_page.6")
+    ended = [event for _, event, _ in log.operations[looked:went_on] if "PG_writeback" in event]
+    assert ended[-1] == "test_and_clear_bit PG_writeback"
+    assert w.contents("A")[1] in {6, None}
 
 
 @pytest.mark.parametrize("address", [1 << 60, (1 << 64) - PAGE_SIZE])

@@ -11,6 +11,7 @@ from ksmtrio.mm.numa_maps import read_numa_maps
 from ksmtrio.mm.page_flags import PG_ACTIVE
 from ksmtrio.uapi import syscalls
 from tests.kernel_world import KernelWorld, ksm, machine, process, run, turns, vma
+from tests.swap_world import swap_to_cache, with_device
 
 
 async def lines(w: KernelWorld, name: str = "A") -> list[str]:
@@ -119,6 +120,18 @@ def test_pages_that_were_unmapped_do_not_count() -> None:
         assert await lines(w) == ["default anon=1 dirty=1 N0=1"]
 
     run(body, process("A", 1, 2))
+
+
+def test_pages_in_the_swap_cache_count_while_a_pte_maps_them() -> None:
+    async def body(w: KernelWorld) -> None:
+        await swap_to_cache(w, "A:0")
+        before = await lines(w)
+        assert "swapcache" not in before[0]
+        await w.load("A:0")
+        (after,) = await lines(w)
+        assert " swapcache=1" in after
+
+    with_device(body, process("A", 5))
 
 
 def test_task_that_is_gone_has_no_file() -> None:
