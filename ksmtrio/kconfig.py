@@ -184,6 +184,12 @@ class Kernel:
         "(ours, not upstream)",
         on_in=_FIXED,
     )
+    proposed_items_follow_mappings: bool = _switch(
+        "an rmap_item stays, or passes to a fork, while a pte at its address may lead to its KSM "
+        "page, and a KSM page comes back from swap only where an item leads to it "
+        "(ours, not upstream)",
+        on_in=_FIXED,
+    )
 
     def switches(self) -> dict[str, bool]:
         """Return every switch and whether it is on, in declaration order."""

@@ -57,6 +57,7 @@ SG_DRAIN = Points(
     "",
     "3 3/pagevec_lru_add 3/pagevec_lru_add#2 3/release_pages",
 )
+KEEP = Points(__name__, "scan_get_next_rmap_item", "", "absent")
 GR = Points(__name__, "get_next_rmap_item", "GR", "1 1.3 1.3#2 2 2#2 3")
 RT = Points(__name__, "remove_trailing_rmap_items", "RT", "1 2 3")
 CM = Points(__name__, "cmp_and_merge_page", "CM", "2 6 6#2 6#3 7/put_page 8 8#2 12/put_page 15 17")
@@ -197,6 +198,8 @@ async def _scan_mm(g: Globals, slot: MmSlot, mm: MmStruct) -> tuple[RmapItem | N
                 return rmap_item, page
             if page is not None:
                 await put_page(g, page, SG["8.4.4/put_page"])
+            elif g.kernel.proposed_items_follow_mappings:
+                await _keep_item_of_absent_page(g, slot, mm, cursor.address)
             cursor.address += PAGE_SIZE
             await g.rt.cond_resched(SG["8.4.4"])
     return None
@@ -233,6 +236,19 @@ async def _next_slot(g: Globals, slot: MmSlot, mm: MmStruct) -> MmSlot:
     return following
 
 
+async def _keep_item_of_absent_page(g: Globals, slot: MmSlot, mm: MmStruct, address: Vaddr) -> None:
+    """Ours, no kernel has it: pass over the stable item of a page that is in swap or on the move.
+
+    v2.6.33 drops it with the next item behind it, and then nothing leads to the page where it comes
+    back as a KSM page.
+    """
+    if (await mm.pte(address).read(KEEP["absent"])).none:
+        return
+    item = await _item_at(g, slot, address)
+    if item is not None and item.address & STABLE_FLAG:
+        g.ksm.cursor.rmap_list += 1
+
+
 async def get_next_rmap_item(
     g: Globals, slot: MmSlot, mm: MmStruct, address: Vaddr
 ) -> RmapItem | None:
@@ -243,20 +259,10 @@ async def get_next_rmap_item(
     Returns:
         The item, or None when memory is short.
     """
-    link = g.ksm.cursor.rmap_list
-    while True:
-        items = await slot.rmap_list.read(GR["1"])
-        if link >= len(items):
-            break
-        item = items[link]
-        if item.address & PAGE_MASK == address:
-            return item
-        if item.address > address:
-            break
-        await slot.rmap_list.write(GR["1.3"], (*items[:link], *items[link + 1 :]))
-        await remove_rmap_item_from_tree(g, item)
-        await adjust(g.ksm.ksm_rmap_items, GR["1.3#2"], -1)
-        item.die("freed", GR["1.3#2"])
+    item = await _item_at(g, slot, address)
+    if item is not None:
+        return item
+    link, items = g.ksm.cursor.rmap_list, slot.rmap_list.read_in_step(GR["1"])
     g.rt.might_sleep(GR["2"])
     await g.rt.point(GR["2"], "kmem_cache_alloc", None)
     if g.rt.fault("enomem", GR["2"]):
@@ -265,6 +271,24 @@ async def get_next_rmap_item(
     fresh = RmapItem(g.rt, g.ksm, mm, address)
     await slot.rmap_list.write(GR["3"], (*items[:link], fresh, *items[link:]))
     return fresh
+
+
+async def _item_at(g: Globals, slot: MmSlot, address: Vaddr) -> RmapItem | None:
+    """GR.1: the item for an address if it is the next one, those of smaller addresses dropped."""
+    link = g.ksm.cursor.rmap_list
+    while True:
+        items = await slot.rmap_list.read(GR["1"])
+        if link >= len(items):
+            return None
+        item = items[link]
+        if item.address & PAGE_MASK == address:
+            return item
+        if item.address > address:
+            return None
+        await slot.rmap_list.write(GR["1.3"], (*items[:link], *items[link + 1 :]))
+        await remove_rmap_item_from_tree(g, item)
+        await adjust(g.ksm.ksm_rmap_items, GR["1.3#2"], -1)
+        item.die("freed", GR["1.3#2"])
 
 
 async def remove_trailing_rmap_items(g: Globals, slot: MmSlot, link: int) -> None:

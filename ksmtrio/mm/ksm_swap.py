@@ -8,15 +8,16 @@ needed there. Tests: `tests/unit/test_ksm_swap.py`.
 from __future__ import annotations
 
 from ksmtrio.mm.globals import Globals
+from ksmtrio.mm.ksm_types import PAGE_MASK, StableNode
 from ksmtrio.mm.mempolicy_alloc import alloc_page_vma
-from ksmtrio.mm.mm_types import VM_LOCKED, Page, Vma, page_anon_vma
+from ksmtrio.mm.mm_types import VM_LOCKED, VM_MERGEABLE, Page, Vma, page_anon_vma, page_stable_node
 from ksmtrio.mm.mmzone import LRU_ACTIVE_ANON
 from ksmtrio.mm.page_flags import PG_DIRTY, PG_MLOCKED, PG_SWAPBACKED, PG_UPTODATE
 from ksmtrio.mm.swap import add_page_to_unevictable_list, lru_cache_add_lru, put_page
 from ksmtrio.sched.points import Points
 from ksmtrio.units import Vaddr
 
-CASE = Points(__name__, "ksm_might_need_to_copy", "", "case case#2 case#3")
+CASE = Points(__name__, "ksm_might_need_to_copy", "", "case case#2 case#3 ksm ksm#2 ksm#3")
 NC = Points(
     __name__,
     "ksm_might_need_to_copy",
@@ -24,6 +25,31 @@ NC = Points(
     "1 2 2#2 2#3 2/put_page 3 3#2 4 4#2 4/lru_cache_add 4/pagevec_lru_add 4/pagevec_lru_add#2 "
     "4/release_pages 5",
 )
+
+
+async def _serves_as_it_is(g: Globals, page: Page, vma: Vma, address: Vaddr) -> bool:
+    """NC, the cases: may a locked page from the swap cache be mapped at an address?"""
+    anon_vma = await page_anon_vma(page, CASE["case"])
+    if anon_vma is None:
+        if not g.kernel.proposed_items_follow_mappings:
+            return True
+        stable_node = await page_stable_node(page, CASE["ksm"])
+        return stable_node is None or await _leads_to(g, stable_node, vma, address)
+    index = await page.index.read(CASE["case#2"])
+    same = anon_vma is await vma.anon_vma.read(CASE["case#3"])
+    return same and index == vma.linear_page_index(address)
+
+
+async def _leads_to(g: Globals, stable_node: StableNode, vma: Vma, address: Vaddr) -> bool:
+    """Ours, no kernel has it: would the reverse map find a pte of the locked KSM page here?"""
+    anon_vma = await vma.anon_vma.read(CASE["ksm#2"])
+    await g.rt.point(CASE["ksm#3"], "hlist_for_each", stable_node.kpfn)
+    if not vma.vm_flags & VM_MERGEABLE:
+        return False
+    return any(
+        item.anon_vma is anon_vma and item.address & PAGE_MASK == address
+        for item in stable_node.hlist
+    )
 
 
 async def ksm_might_need_to_copy(g: Globals, page: Page, vma: Vma, address: Vaddr) -> Page | None:
@@ -39,12 +65,7 @@ async def ksm_might_need_to_copy(g: Globals, page: Page, vma: Vma, address: Vadd
         `swapin_rechecks_swap_cache` both are kept); or None when memory is short, `page` given up
         as well.
     """
-    anon_vma = await page_anon_vma(page, CASE["case"])
-    if anon_vma is None:
-        return page
-    index = await page.index.read(CASE["case#2"])
-    same = anon_vma is await vma.anon_vma.read(CASE["case#3"])
-    if same and index == vma.linear_page_index(address):
+    if await _serves_as_it_is(g, page, vma, address):
         return page
     keeps = g.kernel.swapin_rechecks_swap_cache
     if not keeps:

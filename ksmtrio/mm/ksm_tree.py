@@ -18,16 +18,23 @@ from ksmtrio.mm.ksm_types import (
     RmapItem,
     StableNode,
 )
-from ksmtrio.mm.mm_types import KSM_NULL, AnonVma, Page, page_stable_node
+from ksmtrio.mm.mm_types import KSM_NULL, AnonVma, MmStruct, Page, page_stable_node
 from ksmtrio.mm.page_flags import PG_SWAPCACHE
 from ksmtrio.mm.swap import get_page, put_page
 from ksmtrio.sched.cell import adjust
 from ksmtrio.sched.points import Points
+from ksmtrio.units import Vaddr
 
 GK = Points(__name__, "get_ksm_page", "GK", "1 2 3 3/page_swapcache 3/cpu_relax 4 4/put_page")
 GK_AGAIN = Points(__name__, "get_ksm_page", "", "6")
 RN = Points(__name__, "remove_node_from_stable_tree", "RN", "1 1.1 1.1#2 1.3 1.4 2 3")
 RI = Points(__name__, "remove_rmap_item_from_tree", "RI", "1 3 4 5 6/put_page 7 7#2 8 8#2 8#3 9")
+FORK = Points(
+    __name__,
+    "remove_rmap_item_from_tree",
+    "",
+    "fork.1 fork.2 fork.2#2 fork.2#3 fork.2#4 fork.2#5 fork.3 fork.3#2 fork.3#3 fork.3#4",
+)
 HA = Points(__name__, "hold_anon_vma", "HA", "2")
 DA = Points(__name__, "drop_anon_vma", "DA", "1 1#2 1#3 2 4")
 SS = Points(__name__, "stable_tree_search", "SS", "1 1/get_page 2.1 2.3 2.4 2.4/put_page")
@@ -162,6 +169,8 @@ async def remove_rmap_item_from_tree(g: Globals, rmap_item: RmapItem) -> None:
         page = await get_ksm_page(g, stable_node)
         if page is not None:
             await page.page_lock.lock(RI["3"])
+            if g.kernel.proposed_items_follow_mappings:
+                await _pass_to_fork(g, rmap_item, stable_node, page)
             await g.rt.point(RI["4"], "hlist_del", stable_node.kpfn)
             stable_node.hlist = tuple(r for r in stable_node.hlist if r is not rmap_item)
             await page.page_lock.unlock(RI["5"])
@@ -184,6 +193,76 @@ async def remove_rmap_item_from_tree(g: Globals, rmap_item: RmapItem) -> None:
         await adjust(ksm.ksm_pages_unshared, RI["8#3"], -1)
         rmap_item.address &= PAGE_MASK
     await g.rt.cond_resched(RI["9"])
+
+
+async def _pass_to_fork(
+    g: Globals, rmap_item: RmapItem, stable_node: StableNode, page: Page
+) -> None:
+    """Ours, no kernel has it: an item that goes leaves one behind for a fork that it served.
+
+    Context: the KSM page is locked. Without this the fork's pte cannot be found until ksmd has
+    come by there. Steps: 1 does another item lead to the same ptes; 2 is there such a pte; 3 an
+    item for its mm, which is linked where ksmd will expect it; 4 hang that on the node.
+    """
+    anon_vma, address = rmap_item.anon_vma, rmap_item.address & PAGE_MASK
+    await g.rt.point(FORK["fork.1"], "hlist_for_each", stable_node.kpfn)
+    if anon_vma is None or any(
+        other is not rmap_item
+        and other.anon_vma is anon_vma
+        and other.address & PAGE_MASK == address
+        for other in stable_node.hlist
+    ):
+        return
+    mm = await _fork_that_maps(anon_vma, rmap_item.mm, page, address)
+    heir = None if mm is None else await _item_for(g, mm, address)
+    if heir is not None and not heir.address & STABLE_FLAG:
+        await hold_anon_vma(heir, anon_vma)
+        await stable_tree_append(g, heir, stable_node)
+
+
+async def _fork_that_maps(
+    anon_vma: AnonVma, parent: MmStruct, page: Page, address: Vaddr
+) -> MmStruct | None:
+    """Step 2: another mm of the anon_vma whose pte at the address leads to the locked page."""
+    flags = await page.flags.read(FORK["fork.2"])
+    slot = await page.private.read(FORK["fork.2#2"]) if flags & PG_SWAPCACHE else None
+    await anon_vma.lock.lock(FORK["fork.2#3"])
+    found: MmStruct | None = None
+    for vma in anon_vma.head:
+        mm = vma.vm_mm
+        if found is not None or mm is parent or not vma.vm_start <= address < vma.vm_end:
+            continue
+        ptl = mm.ptl(address)
+        await ptl.lock(FORK["fork.2#4"])
+        pte = await mm.pte(address).read(FORK["fork.2#5"])
+        ptl.unlock(FORK["fork.2#5"])
+        if pte.pfn == (slot if pte.swap else page.pfn) and not pte.none:
+            found = mm
+    anon_vma.lock.unlock(FORK["fork.2#3"])
+    return found
+
+
+async def _item_for(g: Globals, mm: MmStruct, address: Vaddr) -> RmapItem | None:
+    """Step 3: the item for an address of a registered mm, in no tree unless it is stable."""
+    ksm = g.ksm
+    await ksm.ksm_mmlist_lock.lock(FORK["fork.3"])
+    slot = next((s for s in ksm.mm_list if s.mm is mm), None)
+    if slot is None or slot is ksm.cursor.mm_slot or g.rt.fault("enomem", FORK["fork.3"]):
+        ksm.ksm_mmlist_lock.unlock(FORK["fork.3"])
+        return None
+    items = await slot.rmap_list.read(FORK["fork.3#2"])
+    item = next((i for i in items if i.address & PAGE_MASK == address), None)
+    fresh = item is None
+    if item is None:
+        item = RmapItem(g.rt, ksm, mm, address)
+        before = tuple(i for i in items if i.address < address)
+        await slot.rmap_list.write(FORK["fork.3#3"], (*before, item, *items[len(before) :]))
+    ksm.ksm_mmlist_lock.unlock(FORK["fork.3#3"])
+    if fresh:
+        await adjust(ksm.ksm_rmap_items, FORK["fork.3#4"], +1)
+    elif not item.address & STABLE_FLAG:
+        await remove_rmap_item_from_tree(g, item)
+    return item
 
 
 async def hold_anon_vma(rmap_item: RmapItem, anon_vma: AnonVma | None) -> None:

@@ -106,6 +106,13 @@ FORKED = small(
 )
 """Two candidates, one of them shared with a fork, the other written to."""
 
+ORPHANED = small(
+    process("A", "7") + process("B", "7") + fork("fork", "A"),
+    _LEAVER,
+    ksm='batches = 1\npages_to_scan = 1\ncursor = "A:0"\n[[ksm.merged]]\npages = ["A:0", "B:0"]',
+)
+"""A process that shares a KSM page with its fork exits."""
+
 UNMAPPED = small(process("A", "7"), _UNMAPPER + _OFFLINE)
 """A page is unmapped while its block goes offline."""
 
