@@ -87,6 +87,11 @@ class Kernel:
         '(2013, "mm,ksm: FOLL_MIGRATION do migration_entry_wait")',
         on_in=_FIXED,
     )
+    offline_sets_run_bit: bool = _switch(
+        "an offline does not keep ksm_thread_mutex: it sets a bit in ksm_run, for which ksmd and "
+        'the run file wait (2013, "ksm: stop hotremove lockdep warning")',
+        on_in=_FIXED,
+    )
     get_ksm_page_waits_while_frozen: bool = _switch(
         "get_ksm_page waits while a page in the swap cache has its count frozen, and reads kpfn "
         'again before it prunes (2013, "ksm: make KSM page migration possible")',

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ksmtrio.errors import NullDereference
 from ksmtrio.mm.globals import Globals
+from ksmtrio.mm.ksm_hotplug import wait_while_offlining
 from ksmtrio.mm.ksm_merge import (
     break_cow,
     mergeable_vma,
@@ -86,6 +87,8 @@ async def ksm_scan_thread(g: Globals, *, batches: int) -> None:
     for _ in range(batches):
         await g.rt.cond_resched(KT["1"])
         await ksm.ksm_thread_mutex.lock(KT["2"])
+        if g.kernel.offline_sets_run_bit:
+            await wait_while_offlining(g)
         if await ksmd_should_run(g, KT["3"]):
             await ksm_do_scan(g, await ksm.ksm_thread_pages_to_scan.read(KT["4"]))
         await ksm.ksm_thread_mutex.unlock(KT["5"])

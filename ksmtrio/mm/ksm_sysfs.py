@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final
 
 from ksmtrio.mm.globals import Globals
+from ksmtrio.mm.ksm_hotplug import wait_while_offlining
 from ksmtrio.mm.ksm_types import KSM_RUN_MERGE, KSM_RUN_STOP, KSM_RUN_UNMERGE
 from ksmtrio.mm.ksm_unmerge import unmerge_and_remove_all_rmap_items
 from ksmtrio.mm.sysfs_types import Attribute
@@ -49,6 +50,8 @@ async def run_store(g: Globals, buf: str) -> int:
         return -EINVAL
     count = len(buf)
     await ksm.ksm_thread_mutex.lock(SY["2"])
+    if g.kernel.offline_sets_run_bit:
+        await wait_while_offlining(g)
     if await ksm.ksm_run.read(SY["3"]) != flags:
         await ksm.ksm_run.write(SY["3#2"], flags)
         if flags & KSM_RUN_UNMERGE:

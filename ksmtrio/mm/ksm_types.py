@@ -28,10 +28,17 @@ PAGE_MASK: Final = ~(PAGE_SIZE - 1)
 KSM_RUN_STOP: Final = 0
 KSM_RUN_MERGE: Final = 1
 KSM_RUN_UNMERGE: Final = 2
+KSM_RUN_OFFLINE: Final = 4
+"""Of later kernels: memory goes offline, ksmd must wait."""
 
 
 def _has_mutex(obj: StableNode | RmapItem | KsmScan, actor: ActorState) -> bool:
-    return obj.ksm.ksm_thread_mutex.held_by(actor)
+    return _excludes_ksmd(obj.ksm, actor)
+
+
+def _excludes_ksmd(ksm: Ksm, actor: ActorState) -> bool:
+    """By ksm_thread_mutex or, in later kernels, by KSM_RUN_OFFLINE."""
+    return ksm.ksm_thread_mutex.held_by(actor) or ksm.offliner is actor
 
 
 def _has_page_lock(node: StableNode, actor: ActorState) -> bool:
@@ -183,6 +190,8 @@ class Ksm(SharedObject):
         pages: pfn -> Page of the whole machine, for the dynamic guard of hlist.
         mm_list: slots in list order, without the head.
         list_empty: what a lockless look at the list sees.
+        offline_wait: where ksmd waits for KSM_RUN_OFFLINE to go, in later kernels.
+        offliner: who set that bit.
         stable_root, unstable_root: the trees, as lists in order of content. A walk from the root
             is a bisection. Differs: the kernel's red-black trees are balanced less strictly, so
             that a search there may meet other nodes on its way.
@@ -205,15 +214,15 @@ class Ksm(SharedObject):
         "ksm_thread_sleep_millisecs",
         "ksm_thread_wait",
         "list_empty",
+        "offline_wait",
+        "offliner",
         "pages",
     )
 
     mm_list: Guarded[tuple[MmSlot, ...]] = Guarded(
         lambda self, actor: self.ksm_mmlist_lock.held_by(actor), "ksm_mmlist_lock"
     )
-    stable_root: Guarded[list[StableNode]] = Guarded(
-        lambda self, actor: self.ksm_thread_mutex.held_by(actor), "ksm_thread_mutex"
-    )
+    stable_root: Guarded[list[StableNode]] = Guarded(_excludes_ksmd, "ksm_thread_mutex")
     unstable_root: Guarded[list[RmapItem]] = Guarded(
         lambda self, actor: self.ksm_thread_mutex.held_by(actor), "ksm_thread_mutex"
     )
@@ -224,6 +233,8 @@ class Ksm(SharedObject):
         self.ksm_thread_mutex = Mutex(self, "ksm_thread_mutex")
         self.ksm_mmlist_lock = SpinLock(self, "ksm_mmlist_lock")
         self.ksm_thread_wait = WaitQueue(self, "ksm_thread_wait")
+        self.offline_wait = WaitQueue(self, "ksm_run_offline")
+        self.offliner: ActorState | None = None
         self.head = MmSlot(rt, self, None)
         self.cursor = KsmScan(rt, self, self.head)
         self._mm_list: tuple[MmSlot, ...] = ()
