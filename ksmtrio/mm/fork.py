@@ -119,7 +119,16 @@ async def exit_mm(g: Globals, mm: MmStruct) -> int:
 
 
 async def mmput(g: Globals, mm: MmStruct) -> None:
-    """mmput(): drop a user of the address space; the last one tears it down."""
+    """mmput(): drop a user of the address space; the last one tears it down.
+
+    Kernel: kernel/fork.c, mmput(), v2.6.33. Context: sleeps; takes no mmap_sem for the teardown.
+
+    Steps of EX:
+        1. mm_users-1; not 0: done.
+        2. Read MMF_VM_MERGEABLE; set: KX.
+        3. exit_mmap: drain this CPU's pagevecs (3.1); ZP over everything; unlink each vma from its
+           anon_vma (3.2). Off swapoff's list; mmdrop.
+    """
     if await mm.mm_users.dec_and_test(MMPUT["1"]):
         if await mm.flags.test(MMPUT["2"], MMF_VM_MERGEABLE):
             await _ksm_exit(g, mm)

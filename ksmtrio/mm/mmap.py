@@ -24,7 +24,7 @@ EXIT_MMAP = Points(
     __name__,
     "exit_mmap",
     "EX",
-    "1 1/pagevec_lru_add 1/pagevec_lru_add#2 1/release_pages 2 2#2 2#3",
+    "3.1 3.1/pagevec_lru_add 3.1/pagevec_lru_add#2 3.1/release_pages 3.2 3.2#2 3.2#3",
 )
 SPLIT = Points(__name__, "split_vma", "", "1")
 
@@ -112,9 +112,9 @@ async def exit_mmap(g: Globals, mm: MmStruct) -> None:
 
     Kernel: mm/mmap.c, exit_mmap(), v2.6.33; specification EX. mm_users is 0.
     """
-    await lru_add_drain(g, EXIT_MMAP["1"])
+    await lru_add_drain(g, EXIT_MMAP["3.1"])
     vmas = list(mm.vmas)
-    await _unmap_region(g, vmas, EXIT_MMAP["2"])
+    await _unmap_region(g, vmas, EXIT_MMAP["3.2"])
     mm.vmas = ()
     for watcher in g.user_access:
         watcher.unmapped(mm, 0, 1 << 62)
