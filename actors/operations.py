@@ -115,6 +115,13 @@ async def _soft_offline(task: UserTask, args: Any) -> Answer:
     return 0
 
 
+async def _fork(task: UserTask, args: Any) -> Answer:
+    """The child begins in the step in which the call ends."""
+    name = args["child"] or task.g.rt.creation_name("child")
+    task.machine.give_birth(name, await syscalls.fork(task.g, task.mm, name))
+    return 0
+
+
 async def _exit(task: UserTask, _: Any) -> Answer:
     await task.exit()
     return None
@@ -172,6 +179,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "migrate_pages": _migrate_pages,
     "numa_maps": _numa_maps,
     "soft_offline": _soft_offline,
+    "fork": _fork,
     "exit": _exit,
     "kill": _kill,
     "reclaim": _reclaim,

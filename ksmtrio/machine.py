@@ -21,7 +21,7 @@ from ksmtrio.mm.mm_types import MmStruct, Page, Watchers
 from ksmtrio.mm.page_flags import flag_names
 from ksmtrio.mm.swap import lru_add_drain_all
 from ksmtrio.mm.vmscan_reclaim import try_to_free_pages
-from ksmtrio.scenario.schema import Scenario
+from ksmtrio.scenario.schema import ActorSpec, Scenario
 from ksmtrio.sched.actor_state import ActorState
 from ksmtrio.sched.host_trio import TrioHost
 from ksmtrio.sched.points import Points
@@ -31,6 +31,7 @@ from ksmtrio.start_state import StartState
 from ksmtrio.units import Vaddr
 
 QUIESCE = Points(__name__, "quiesce", "", "1 1/pagevec_lru_add 1/pagevec_lru_add#2 1/release_pages")
+BIRTH = Points(__name__, "wake_up_new_task", "", "1")
 
 
 class Machine:
@@ -56,6 +57,38 @@ class Machine:
         self.memory_blocks = [MemoryBlock(rt, s, g.watchers) for s in g.sections]
         memory_dev_init(g, self.memory_blocks)
         self.actors: list[Actor] = []
+        self._unborn: dict[str, list[ActorState]] = {
+            spec.name: [] for spec in scenario.processes if spec.at == "fork"
+        }
+
+    def add_actor(self, spec: ActorSpec) -> None:
+        """Build an actor; one of a process that is born by fork waits for its birth."""
+        actor = load_actor_kind(spec.kind)(self, spec)
+        cpu = len(self.actors) % len(self.g.per_cpu) if spec.cpu is None else spec.cpu
+        waiting = self._unborn.get(spec.process or "")
+        state = self.rt.add_actor(
+            spec.name, cpu=cpu, background=actor.background, born=waiting is None
+        )
+        self.actors.append(actor)
+        if waiting is not None:
+            waiting.append(state)
+
+    def give_birth(self, name: str, mm: MmStruct) -> None:
+        """Let a process that was just forked begin, with all its threads.
+
+        Kernel: kernel/fork.c, wake_up_new_task() and clone(CLONE_VM), v2.6.33.
+
+        Steps:
+            1. The child's threads become users of its address space, and run.
+        """
+        self.processes[name] = mm
+        threads = self._unborn.get(name, [])
+        if len(threads) > 1:
+            users = mm.mm_users.read_in_step(BIRTH["1"]) + len(threads) - 1
+            mm.mm_users.write_in_step(BIRTH["1"], users)
+            mm.group.threads.write_in_step(BIRTH["1"], len(threads))
+        for thread in threads:
+            self.rt.give_birth(thread)
 
     async def run(self) -> None:
         """Run all actors to the end of the execution, then bring the machine to rest.
@@ -89,6 +122,9 @@ class Machine:
                 self._unexpected(f"{name} is {seen}, the scenario expects {expected}")
         for ref, expected in end.contents.items():
             process, _, number = ref.partition(":")
+            if process not in self.processes:
+                self._unexpected(f"process {process} was never born")
+                continue
             pte = self.processes[process].pte(self.addresses[process][int(number)]).value
             page = self.g.pages.get(pte.pfn) if pte.present else None
             halves = (0, 0) if page is None else tuple(h.value for h in page.content)
@@ -233,9 +269,6 @@ def build_machine(
             keeps_lock=spec.lock,
         )
     machine = Machine(scenario, rt, g)
-    for index, actor_spec in enumerate(scenario.actors):
-        actor = load_actor_kind(actor_spec.kind)(machine, actor_spec)
-        cpu = index % len(g.per_cpu) if actor_spec.cpu is None else actor_spec.cpu
-        rt.add_actor(actor_spec.name, cpu=cpu, background=actor.background)
-        machine.actors.append(actor)
+    for actor_spec in scenario.actors:
+        machine.add_actor(actor_spec)
     return machine

@@ -70,12 +70,16 @@ class StartState:
         for merged in self.scenario.ksm.merged:
             for ref in merged.pages:
                 self._leader[ref] = merged.pages[0]
-        processes = {spec.name: self._process(spec) for spec in self.scenario.processes}
+        specs = [spec for spec in self.scenario.processes if spec.at == "start"]
+        processes = {spec.name: self._process(spec) for spec in specs}
         for merged in self.scenario.ksm.merged:
             self._merge(merged.pages, processes)
-        for spec in self.scenario.processes:
+        for spec in specs:
             if spec.forked_from is not None:
                 self._fork(processes[spec.forked_from], processes[spec.name])
+        for spec in self.scenario.processes:
+            if spec.forked_from is not None:
+                self.addresses[spec.name] = self.addresses[spec.forked_from]
         self._swap(processes)
         self._register(processes)
         self._cursor(processes)
@@ -163,7 +167,6 @@ class StartState:
         users = sum(actor.process == spec.name for actor in self.scenario.actors)
         mm.mm_users.value = mm.group.threads.value = max(users, 1)
         if spec.forked_from is not None:
-            self.addresses[spec.name] = self.addresses[spec.forked_from]
             self._items[spec.name] = []
             return mm
         vpn, vmas = FIRST_VPN, []

@@ -68,7 +68,7 @@ async def send_sig(g: Globals, actor_name: str, at: str, sig: int = SIGKILL) -> 
     actor = next((a for a in g.rt.actors if a.name == actor_name), None)
     if sig not in SIGNALS:
         return -EINVAL
-    if actor is None or actor.state is State.FINISHED:
+    if actor is None or actor.state in (State.UNBORN, State.FINISHED):
         return -ESRCH
     if actor.background:
         return 0

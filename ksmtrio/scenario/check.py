@@ -50,9 +50,36 @@ def check_scenario(scenario: Scenario, place: Place) -> None:
         raise place.error("there is no [[actor]]", "at least one is needed")
     for number, actor in enumerate(scenario.actors):
         _check_actor(actor, scenario, pages, place.at("actor", number))
+    _check_births(scenario, place)
     for key in scenario.end.contents:
         name, _, page = key.rpartition(":")
         pages.find(PageRef(name, int(page)), place.at("end", "contents", key))
+
+
+def _check_births(scenario: Scenario, place: Place) -> None:
+    """Check that each process that is born by fork is born once, of its parent."""
+    unborn = {process.name: process for process in scenario.processes if process.at == "fork"}
+    born: set[str] = set()
+    for number, actor in enumerate(scenario.actors):
+        for index, op in enumerate(actor.program):
+            child = op.args.get("child")
+            if child is None:
+                continue
+            spot = place.at("actor", number, "program", index)
+            _check_name("unborn process", child, list(unborn), spot.at("child"))
+            if unborn[child].forked_from != actor.process:
+                raise spot.error(
+                    f"{child} is forked from {unborn[child].forked_from}, not {actor.process}",
+                    "the actor's process is the parent",
+                )
+            if child in born or op.repeat * actor.repeat > 1:
+                raise spot.error(f"{child} is born twice", "each process is born once")
+            born.add(child)
+    for number, process in enumerate(scenario.processes):
+        if process.name in unborn and process.name not in born:
+            raise place.at("process", number, "at").error(
+                f"nobody forks {process.name}", "give an actor of its parent a fork"
+            )
 
 
 class _Pages:
@@ -132,6 +159,11 @@ def _check_vma(vma: VmaSpec, machine: MachineSpec, place: Place) -> None:
 def _check_ksm(scenario: Scenario, pages: _Pages, place: Place) -> None:
     if scenario.ksm.cursor is not None:
         pages.find(scenario.ksm.cursor, place.at("cursor"))
+        if pages.processes[scenario.ksm.cursor.process].at == "fork":
+            raise place.at("cursor").error(
+                f"process {scenario.ksm.cursor.process} does not exist at the start",
+                "give a page of one that does",
+            )
     seen: set[PageRef] = set()
     groups: set[int] = set()
     for number, merged in enumerate(scenario.ksm.merged):

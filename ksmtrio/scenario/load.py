@@ -321,15 +321,21 @@ def _merged(place: Place, value: object) -> MergedSpec:
 
 
 def _process(place: Place, value: object) -> ProcessSpec:
-    table = Table(place, value, ("name", "vma", "forked_from"))
+    table = Table(place, value, ("name", "vma", "forked_from", "at"))
     name = table.name()
     if "forked_from" not in table:
+        if "at" in table:
+            raise place.at("at").error("at is given without forked_from", "add forked_from")
         return ProcessSpec(name=name, vmas=table.tables("vma", _vma))
     if "vma" in table:
         raise place.at("vma").error(
             "a forked process has areas of its own", "it has those of the process it forked from"
         )
-    return ProcessSpec(name=name, forked_from=table.name("forked_from"))
+    return ProcessSpec(
+        name=name,
+        forked_from=table.name("forked_from"),
+        at=table.word("at", "start", ("start", "fork")),
+    )
 
 
 def _resolve_forks(place: Place, processes: tuple[ProcessSpec, ...]) -> tuple[ProcessSpec, ...]:

@@ -26,6 +26,7 @@ class ArgType(Enum):
     NODES = "a list of node numbers"
     BLOCK = "the number of a memory block"
     ACTOR = "the name of an actor"
+    CHILD = "the name of a process with at = 'fork'"
     SIGNAL = "'KILL' or 'USR1'"
     PATH = "the path of a file in /sys"
     TEXT = "what to write"
@@ -123,6 +124,9 @@ OPS: Final[Mapping[str, OpSpec]] = FrozenMap(
         "numa_maps": OpSpec("read where the pages of each area are", answers=Answers.TEXT),
         "soft_offline": OpSpec("move a page away from its frame, and retire the frame", _HERE),
         "munmap": OpSpec("unmap a range", _RANGE),
+        "fork": OpSpec(
+            "make a copy of the process", FrozenMap({"child": Argument(ArgType.CHILD, None)})
+        ),
         "exit": OpSpec("end the process", answers=Answers.NOTHING),
         "kill": OpSpec(
             "send a signal to the task of an actor",

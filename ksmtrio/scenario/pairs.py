@@ -89,6 +89,12 @@ MEMBERS: Final[dict[str, Member]] = {
             'op = "store", page = 0, half = 0, value = 12',
         ),
     ),
+    "fork": Member(
+        does="A forks a child that writes",
+        kind="forker",
+        process="A",
+        program=('op = "fork", child = "C"', 'op = "store", page = 1, value = 11'),
+    ),
     "exit": Member(does="a process exits", kind="user_task", process="B", program=('op = "exit"',)),
     "madvise": Member(
         does="A forbids and allows merging",
@@ -105,6 +111,14 @@ MEMBERS: Final[dict[str, Member]] = {
         program=('op = "swapoff"',),
         swap=2,
     ),
+    "sysfs": Member(
+        does="a write to run takes all KSM pages apart",
+        kind="sysfs_writer",
+        program=(
+            'op = "sysfs_write", path = "/sys/kernel/mm/ksm/run", text = "2"',
+            'op = "sysfs_write", path = "/sys/kernel/mm/ksm/run", text = "1"',
+        ),
+    ),
     "soft_offline": Member(
         does="frames of A are retired",
         kind="soft_offliner",
@@ -113,6 +127,15 @@ MEMBERS: Final[dict[str, Member]] = {
     ),
 }
 """Who can be in a pair."""
+
+
+CHILD: Final = Member(
+    does="the child writes",
+    kind="page_faulter",
+    process="C",
+    program=('op = "store", page = 0, value = 21', 'op = "load", page = 1'),
+)
+"""Third actor of the pairs that fork."""
 
 
 def pair_names() -> list[str]:
@@ -166,8 +189,12 @@ def pair_text(name: str) -> str:
         *_process("B", block=0, swap=""),
         *(_FORK if any(member.process == "F" for member in pair.values()) else []),
     ]
+    if "fork" in pair:
+        lines += ["", "[[process]]", 'name = "C"', 'forked_from = "A"', 'at = "fork"']
     for key, member in pair.items():
         lines += _actor(key, member)
+    if "fork" in pair:
+        lines += _actor("child", CHILD)
     return "\n".join(lines) + "\n"
 
 

@@ -164,11 +164,13 @@ class ProcessSpec:
     Attributes:
         forked_from: the process it is a fresh fork of: the same `vmas`, which it then shares page
             by page, read-only on both sides.
+        at: ``start``, or ``fork``: it does not exist until an operation forks it.
     """
 
     name: str
     vmas: tuple[VmaSpec, ...] = ()
     forked_from: str | None = None
+    at: str = "start"
 
     @property
     def nr_pages(self) -> int:

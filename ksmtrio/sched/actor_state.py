@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class State(Enum):
     """Where an actor stands; only RUNNABLE and SLEEPING actors are enabled."""
 
+    UNBORN = "unborn"
     RUNNABLE = "runnable"
     SLEEPING = "sleeping"
     BLOCKED = "blocked"
@@ -37,7 +38,8 @@ class ActorState:
         preempt_count: spinlocks held; the actor must not sleep unless it is 0.
         rcu_depth: nesting of RCU read-side sections; must not sleep either.
         rcu_epoch: runtime epoch at which the outermost RCU section began.
-        idle: blocked with no work to do; does not count as hung, unless `ready` says otherwise.
+        idle: blocked with no work to do, or not born yet; does not count as hung, unless `ready`
+            says otherwise.
         ready: the condition a wait-queue waiter sleeps for; None when it waits for none.
     """
 

@@ -390,12 +390,29 @@ class Runtime:
 
     # -- life of an execution ------------------------------------------------------------------
 
-    def add_actor(self, name: str, *, cpu: int, background: bool = False) -> ActorState:
-        """Create an actor; creation order is the order of choices."""
+    def add_actor(
+        self, name: str, *, cpu: int, background: bool = False, born: bool = True
+    ) -> ActorState:
+        """Create an actor; creation order is the order of choices.
+
+        Args:
+            name: shown in traces.
+            cpu: the CPU it runs on.
+            background: it has no end of its own.
+            born: it runs from the start; otherwise `give_birth` lets it.
+        """
         actor = ActorState(len(self.actors), name, cpu, background)
         self.actors.append(actor)
-        self.enabled.append(actor)
+        if born:
+            self.enabled.append(actor)
+        else:
+            actor.state, actor.idle = State.UNBORN, True
         return actor
+
+    def give_birth(self, actor: ActorState) -> None:
+        """Let an actor run that was not born yet."""
+        actor.idle = False
+        self.wake(actor)
 
     async def run(self, bodies: Sequence[Callable[[], Awaitable[None]]]) -> None:
         """Run all actors to the end of the execution.

@@ -8,10 +8,11 @@ mmap, mlock, fork and mremap come with the whole kernel. Tests:
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from errno import EINVAL, ESRCH
+from errno import EINVAL, ENOMEM, ESRCH
 
 from ksmtrio.errors import SyscallError
-from ksmtrio.mm import fork, mmap
+from ksmtrio.mm import mmap
+from ksmtrio.mm.fork import dup_mm, exit_mm
 from ksmtrio.mm.globals import Globals
 from ksmtrio.mm.ksm import MADV_MERGEABLE, MADV_UNMERGEABLE
 from ksmtrio.mm.madvise import sys_madvise
@@ -98,9 +99,18 @@ async def migrate_pages(
     return _check(await sys_migrate_pages(g, mm, old_nodes, new_nodes))
 
 
+async def fork(g: Globals, mm: MmStruct, name: str) -> MmStruct:
+    """fork(2). Returns the child's address space, which has one user: the child."""
+    _alive(mm)
+    child = await dup_mm(g, mm, name)
+    if child is None:
+        raise SyscallError(ENOMEM)
+    return child
+
+
 async def exit_(g: Globals, mm: MmStruct) -> None:
     """exit(2): the task drops its address space."""
-    _check(await fork.exit_mm(g, mm))
+    _check(await exit_mm(g, mm))
 
 
 async def swapoff(g: Globals) -> int:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -320,3 +321,41 @@ def test_every_operation_says_what_it_does() -> None:
         assert spec.description
         for argument in spec.arguments.values():
             assert argument.type.value
+
+
+FORKS = """
+format = 1
+name = "forks"
+[[process]]
+name = "A"
+[[process.vma]]
+pages = 1
+contents = 1
+[[process]]
+name = "B"
+forked_from = "A"
+at = "fork"
+[[actor]]
+name = "forker"
+kind = "user_task"
+process = "A"
+program = [{ op = "fork", child = "B" }]
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "part"),
+    [
+        ('at = "fork"', 'at = "exec"', "expected one of: start, fork"),
+        ('forked_from = "A"\nat', "at", "add forked_from"),
+        (', child = "B"', "", "nobody forks B"),
+        ('child = "B"', 'child = "A"', "unborn processes: B"),
+        ('child = "B" }', 'child = "B", repeat = 2 }', "B is born twice"),
+        ('process = "A"', 'process = "B"', "B is forked from A, not B"),
+        ("[[process]]", '[ksm]\ncursor = "B:0"\n[[process]]', "does not exist at the start"),
+    ],
+)
+def test_a_process_that_is_born_by_fork_is_born_once(old: str, new: str, part: str) -> None:
+    parse_scenario(FORKS, "forks", KINDS)
+    with pytest.raises(ScenarioError, match=re.escape(part)):
+        parse_scenario(FORKS.replace(old, new, 1), "forks", KINDS)
