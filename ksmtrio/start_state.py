@@ -103,6 +103,7 @@ class StartState:
                 nr_pages=spec.pages_per_block,
                 pageblock_nr_pages=spec.pages_per_pageblock or spec.pages_per_block,
                 migratetype=migratetype,
+                one_zone=number not in spec.mixed_zone_blocks,
                 watchers=g.watchers,
             )
             g.sections.append(section)

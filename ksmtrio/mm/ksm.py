@@ -14,13 +14,44 @@ from typing import Final
 from ksmtrio.mm.globals import Globals
 from ksmtrio.mm.ksm_merge import unmerge_ksm_pages
 from ksmtrio.mm.ksm_types import MmSlot
-from ksmtrio.mm.mm_types import MMF_VM_MERGEABLE, VM_MERGEABLE, MmStruct, Vma
+from ksmtrio.mm.mm_types import (
+    MMF_VM_MERGEABLE,
+    VM_DONTEXPAND,
+    VM_HUGETLB,
+    VM_INSERTPAGE,
+    VM_IO,
+    VM_MAYSHARE,
+    VM_MERGEABLE,
+    VM_MIXEDMAP,
+    VM_NONLINEAR,
+    VM_PFNMAP,
+    VM_RESERVED,
+    VM_SAO,
+    VM_SHARED,
+    MmStruct,
+    Vma,
+)
 from ksmtrio.mm.mmap import mmdrop
 from ksmtrio.sched.points import Points
 from ksmtrio.units import Vaddr
 
 MADV_MERGEABLE: Final = 12
 MADV_UNMERGEABLE: Final = 13
+
+NEVER_MERGED: Final = (
+    VM_SHARED
+    | VM_MAYSHARE
+    | VM_PFNMAP
+    | VM_IO
+    | VM_DONTEXPAND
+    | VM_RESERVED
+    | VM_HUGETLB
+    | VM_INSERTPAGE
+    | VM_NONLINEAR
+    | VM_MIXEDMAP
+    | VM_SAO
+)
+"""Flags of areas for which MADV_MERGEABLE is ignored: they hold no private anonymous pages."""
 
 MA = Points(__name__, "ksm_madvise", "MA", "1 2")
 KE = Points(__name__, "__ksm_enter", "KE", "1 2 3 4 5 6")
@@ -36,7 +67,8 @@ async def ksm_madvise(
     ksm_thread_mutex, so memory offline does not lock it out.
 
     Steps of MA:
-        1. MERGEABLE, and the vma is not: read MMF_VM_MERGEABLE of the mm; clear: KE, whose error is
+        1. MERGEABLE, and the vma is of the kind that can be merged and not MERGEABLE yet; of others
+           the advice is ignored. Read MMF_VM_MERGEABLE of the mm; clear: KE, whose error is
            returned. The flag is set in the flags of the range.
         2. UNMERGEABLE, and the vma is MERGEABLE: read its anon_vma; there is one: UP, whose error
            is returned. The flag is cleared in the flags of the range.
@@ -46,7 +78,7 @@ async def ksm_madvise(
     """
     flags = vma.vm_flags
     if advice == MADV_MERGEABLE:
-        if flags & VM_MERGEABLE:
+        if flags & (VM_MERGEABLE | NEVER_MERGED):
             return 0, flags
         mm = vma.vm_mm
         if not await mm.flags.test(MA["1"], MMF_VM_MERGEABLE):

@@ -71,7 +71,7 @@ class Section(SharedObject):
         start_pfn, end_pfn: frames, half open.
         valid: the memmap exists.
         migratetypes: one cell a pageblock.
-        removable_type: migratetype that the pageblocks have when not isolated.
+        one_zone: test_pages_in_a_zone(): all of it lies in one zone.
     """
 
     __slots__ = (
@@ -79,6 +79,7 @@ class Section(SharedObject):
         "migratetypes",
         "nid",
         "number",
+        "one_zone",
         "pageblock_nr_pages",
         "start_pfn",
         "valid",
@@ -94,9 +95,11 @@ class Section(SharedObject):
         nr_pages: int,
         pageblock_nr_pages: int,
         migratetype: int,
+        one_zone: bool = True,
         watchers: Watchers,
     ) -> None:
         super().__init__(rt)
+        self.one_zone = one_zone
         self.number = number
         self.nid = nid
         self.start_pfn = start_pfn

@@ -132,12 +132,13 @@ def _check_machine(machine: MachineSpec, place: Place) -> None:
             f"{machine.pages_per_block}",
             "give a divisor, or 0 for the whole block",
         )
-    movable = machine.movable_blocks or ()
-    for index, block in enumerate(movable):
-        spot = place.at("movable_blocks", index)
-        _check_number("block", block, machine.nr_blocks, spot)
-        if block in movable[:index]:
-            raise spot.error(f"block {block} is listed twice", "list it once")
+    for key in ("movable_blocks", "mixed_zone_blocks"):
+        blocks = getattr(machine, key) or ()
+        for index, block in enumerate(blocks):
+            spot = place.at(key, index)
+            _check_number("block", block, machine.nr_blocks, spot)
+            if block in blocks[:index]:
+                raise spot.error(f"block {block} is listed twice", "list it once")
 
 
 def _check_number(what: str, number: int, count: int, place: Place) -> None:

@@ -265,6 +265,7 @@ def _machine(place: Place, value: object) -> MachineSpec:
         "pages_per_block",
         "pages_per_pageblock",
         "movable_blocks",
+        "mixed_zone_blocks",
         "pagevecs",
         "hibernation",
         "offline_timeout_jiffies",
@@ -272,18 +273,14 @@ def _machine(place: Place, value: object) -> MachineSpec:
         "swap_slots",
     )
     table = Table(place, value, keys)
-    movable = None
-    if "movable_blocks" in table:
-        movable = tuple(
-            int_in(spot, item, 0, _BLOCKS_MAX) for spot, item in table.items("movable_blocks")
-        )
     machine = MachineSpec(
         cpus=table.integer("cpus", 0, 0, _CPUS_MAX),
         nodes=table.integer("nodes", 2, 1, _NODES_MAX),
         blocks_per_node=table.integer("blocks_per_node", 1, 1, _BLOCKS_MAX),
         pages_per_block=table.integer("pages_per_block", 8, 1, _PAGES_MAX),
         pages_per_pageblock=table.integer("pages_per_pageblock", 0, 0, _PAGES_MAX),
-        movable_blocks=movable,
+        movable_blocks=_blocks(table, "movable_blocks"),
+        mixed_zone_blocks=_blocks(table, "mixed_zone_blocks") or (),
         pagevecs=table.boolean("pagevecs", default=True),
         hibernation=table.boolean("hibernation", default=False),
         offline_timeout_jiffies=table.integer("offline_timeout_jiffies", 8, 0, COUNT_MAX),
@@ -295,6 +292,12 @@ def _machine(place: Place, value: object) -> MachineSpec:
             f"the machine has {machine.nr_blocks} memory blocks", f"at most {_BLOCKS_MAX} fit"
         )
     return machine
+
+
+def _blocks(table: Table, key: str) -> tuple[int, ...] | None:
+    if key not in table:
+        return None
+    return tuple(int_in(spot, item, 0, _BLOCKS_MAX) for spot, item in table.items(key))
 
 
 def _ksm(place: Place, value: object) -> KsmSpec:

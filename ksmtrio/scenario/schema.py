@@ -83,6 +83,7 @@ class MachineSpec:
         pages_per_block: block b holds frames [b * pages_per_block, (b + 1) * pages_per_block).
         pages_per_pageblock: 0 means the whole block; divides `pages_per_block`.
         movable_blocks: blocks that can be offlined; None means all.
+        mixed_zone_blocks: blocks that lie in two zones, as the first one on x86 does.
         pagevecs: pages wait in per-CPU lists before they reach an LRU list.
         offline_timeout_jiffies: after that long offline_pages gives up.
         points_max: an execution with more schedule points ends with a finding.
@@ -95,6 +96,7 @@ class MachineSpec:
     pages_per_block: int = 8
     pages_per_pageblock: int = 0
     movable_blocks: tuple[int, ...] | None = None
+    mixed_zone_blocks: tuple[int, ...] = ()
     pagevecs: bool = True
     hibernation: bool = False
     offline_timeout_jiffies: int = 8

@@ -5,7 +5,18 @@ from __future__ import annotations
 
 from errno import EAGAIN, ENOMEM
 
-from ksmtrio.mm.mm_types import MMF_VM_MERGEABLE, VM_MERGEABLE
+import pytest
+
+from ksmtrio.mm.mm_types import (
+    MMF_VM_MERGEABLE,
+    VM_HUGETLB,
+    VM_IO,
+    VM_MAYSHARE,
+    VM_MERGEABLE,
+    VM_PFNMAP,
+    VM_SAO,
+    VM_SHARED,
+)
 from ksmtrio.mm.swap import lru_add_drain_all
 from ksmtrio.sched.choices import Choices
 from ksmtrio.units import PAGE_SIZE
@@ -31,6 +42,18 @@ def test_advice_registers_the_address_space_once() -> None:
         assert slots(w) == ["A"]
 
     run(body, process("A", 28, 28))
+
+
+@pytest.mark.parametrize("flag", [VM_SHARED, VM_MAYSHARE, VM_PFNMAP, VM_IO, VM_HUGETLB, VM_SAO])
+def test_advice_is_ignored_for_areas_that_hold_no_private_anonymous_pages(flag: int) -> None:
+    async def body(w: KernelWorld) -> None:
+        vma_ = w.vma("A:0")
+        vma_._vm_flags |= flag
+        assert await w.madvise("A:0", 1, mergeable=True) == 0
+        assert not vma_._vm_flags & VM_MERGEABLE
+        assert slots(w) == []
+
+    run(body, process("A", 28))
 
 
 def test_answers_on_odd_ranges() -> None:

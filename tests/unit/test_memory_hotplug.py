@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from errno import EAGAIN, EBUSY, EINTR
+from errno import EAGAIN, EBUSY, EINTR, EINVAL
 
 from ksmtrio.mm.memory_hotplug import do_migrate_range, scan_lru_pages
 from ksmtrio.mm.mmzone import MIGRATE_ISOLATE, MIGRATE_MOVABLE, MIGRATE_UNMOVABLE
@@ -175,6 +175,24 @@ def test_unmovable_block_is_refused_without_telling_anybody() -> None:
         assert actions == ["MEM_GOING_OFFLINE", "MEM_OFFLINE"]
 
     run(body, machine(movable_blocks=[1]))
+
+
+def test_block_in_two_zones_is_refused_before_anything_is_done() -> None:
+    async def body(w: KernelWorld) -> None:
+        actions = []
+
+        async def callback(action: str, arg: MemoryNotify) -> int:
+            actions.append(action)
+            return NOTIFY_OK
+
+        w.g.memory_chain.register_at_boot(NotifierBlock("spy", callback))
+        assert await w.offline(0) == -EINVAL
+        assert actions == []
+        assert migratetypes(w, 0) == [MIGRATE_MOVABLE]
+        assert w.machine.memory_blocks[0].state.value == "online"
+        assert await w.offline(1) == 0
+
+    run(body, machine(mixed_zone_blocks=[0]))
 
 
 def test_notification_names_the_range_and_the_node_it_empties() -> None:

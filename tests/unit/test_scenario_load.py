@@ -25,6 +25,7 @@ nodes = 2
 blocks_per_node = 2
 pages_per_block = 4
 movable_blocks = [1, 3]
+mixed_zone_blocks = [0]
 
 [ksm]
 cursor = "A:1"
@@ -111,6 +112,7 @@ def test_a_good_file_gives_the_records() -> None:
     assert scenario.name == "demo"
     assert scenario.faults == ("enomem",)
     assert scenario.machine.movable_blocks == (1, 3)
+    assert scenario.machine.mixed_zone_blocks == (0,)
     assert scenario.machine.points_max == 20_000
     assert scenario.ksm.cursor == PageRef("A", 1)
     assert scenario.ksm.merged[0].pages == (PageRef("A", 0), PageRef("B", 0))

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What taking a memory block offline does to merged pages, and what it waits for."""
+
+from __future__ import annotations
+
+from tests.conformance.programs import program
+from tests.conformance.world import Bench
+
+
+@program("H1")
+async def offline_with_merged_pages(b: Bench) -> None:
+    a = await b.narrow("A", 141, 142, *[140] * 4, 143, 143)
+    await a.merge()
+    await b.scan(3)
+    await b.drain()
+    block = a.block(2)
+    b.note("where", page=2, **b.where(a, 2))
+    b.note("inblock_before", in_block=a.in_block(block))
+    await b.snap("before")
+    b.note("offline", **await b.offline(block))
+    b.note("inblock_after", in_block=a.in_block(block))
+    await b.snap("after")
+    b.note("verify", bad_pages=await b.bad_pages())
+    await b.scan()
+    await b.snap("scan1")
+    await (await b.mk("B", 140, 143)).merge()
+    for number in (1, 2, 3):
+        await b.scan()
+        await b.snap(f"newcomer_scan{number}")
+    b.note("online", **await b.online(block))
+    b.note("offline2", **await b.offline(block))
+    await b.snap("after2")
+    b.note("online2", **await b.online(block))
+    await b.scan()
+    await b.snap("scan_end")
+
+
+@program("H2munmap")
+async def offline_after_the_merged_pages_went_away(b: Bench) -> None:
+    contents = (*[150] * 4, 151, 151, 152, 153)
+    a, other = await b.narrow_together({"A": contents, "B": contents})
+    await a.merge()
+    await b.scan(3)
+    block = a.block(0)
+    await b.snap("before")
+    await a.munmap()
+    await b.snap("gone_noscan")
+    b.note("offline", **await b.offline(block))
+    await b.snap("after_offline_noscan")
+    b.note("online", **await b.online(block))
+    await other.merge()
+    await b.scan()
+    await b.snap("scan1")
+    await b.scan(2)
+    await b.snap("scan3")
+
+
+@program("H4")
+async def offline_that_a_pinned_page_holds_up(b: Bench) -> None:
+    a = await b.narrow("A", *[180] * 3, 181, 181, 182)
+    await a.merge()
+    await b.scan(3)
+    pinned = await a.pin(5)
+    await b.drain()
+    block = a.block(5)
+    b.note("inblock_before", in_block=a.in_block(block))
+    await b.snap("before")
+    await b.kill(await b.start(b.offline(block)))
+    b.note("inblock_after_cancel", in_block=a.in_block(block))
+    await b.snap("after_cancel")
+    b.note("state", online=await b.is_online(block))
+    await (await b.mk("B", 180)).merge()
+    await b.scan(2)
+    await b.snap("newcomer_scan2")
+    await b.unpin(pinned)
+
+
+@program("H6")
+async def state_file_answers(b: Bench) -> None:
+    a = await b.narrow("A", 200, 200, 201, 202)
+    await a.merge()
+    await b.scan(3)
+    block = a.block(0)
+    b.note("offline", **await b.offline(block))
+    b.note("offline_again", **await b.offline(block))
+    b.note("online", **await b.online(block))
+    b.note("online_again", **await b.online(block))
+    b.note("bad_word", ret=await b.write_state(block, "sideways"))
+    unmovable = await b.offline(0)
+    b.note("block0_unmovable", ret=unmovable["ret"], state_online=unmovable["state_online"])
+    await b.snap("after")
+
+
+@program("H8")
+async def offline_between_two_scans(b: Bench) -> None:
+    a = await b.narrow("A", 230, 230, 231, 231, 232)
+    await a.merge()
+    await b.scan()
+    await b.snap("scan1")
+    block = a.block(0)
+    b.note("offline", **await b.offline(block))
+    await b.snap("after")
+    for number in (2, 3):
+        await b.scan()
+        await b.snap(f"scan{number}")
+    b.note("online", **await b.online(block))
+
+
+@program("H10")
+async def offline_after_a_fork_that_ksmd_has_not_seen(b: Bench) -> None:
+    a = await b.narrow("A", 250, 250, 251, 252)
+    await a.merge()
+    await b.scan(3)
+    child = await a.fork("B")
+    await b.drain()
+    block = a.block(0)
+    b.note("inblock_before", in_block=a.in_block(block))
+    await b.snap("before")
+    b.note("offline", **await b.offline(block))
+    await b.snap("after")
+    b.note("verify", bad_pages=await b.bad_pages())
+    await b.scan()
+    await b.snap("scan1")
+    await child.write(0, 253)
+    await b.snap("child_wrote")
+    await b.scan(2)
+    await b.snap("scan3")
+    b.note("online", **await b.online(block))
+
+
+@program("H3private")
+async def what_waits_for_a_pending_offline(b: Bench) -> None:
+    a = await b.narrow("A", *[160] * 4, 161, 162, 163, 163)
+    other = await b.mk("B", 170, 170, 171, 172)
+    for made in (a, other):
+        await made.merge()
+    await b.scan(3)
+    pinned = await a.pin(4)
+    block = a.block(4)
+    b.note("inblock_before", in_block=a.in_block(block))
+    await b.snap("before")
+
+    await b.knob("run", 1)
+    b.note("scanning_before", scans_in_500ms_positive=int(await b.scans_in_a_pause() > 0))
+    writer = await b.start(b.offline(block))
+    b.note("pending", run_reads=int(await b.knob("run")), writer_alive=int(not writer.done))
+    b.note("scanner_while_pending", scans_in_800ms=await b.scans_in_a_pause())
+    b.note("pages_while_pending", in_block=a.in_block(block))
+    b.note("counters_while_pending", **await b.counters())
+    write = await b.start(other.write(0, 173))
+    b.note("cow_write_while_pending", blocked=int(not write.done))
+    advice = await b.start(other.unmerge())
+    blocked = int(not advice.done)
+    b.note("madvise_unmergeable_while_pending", blocked=blocked, ret=await b.finish(advice))
+    take_apart = await b.start(b.knob("run", 2))
+    b.note("run2_while_pending", blocked=int(not take_apart.done))
+    b.note("counters_run2_pending", **await b.counters())
+
+    await b.kill(writer)
+    b.note("writer_killed", state_online=await b.is_online(block))
+    ret = await b.finish(take_apart)
+    b.note("run2_done", ret=ret, run_reads=int(await b.knob("run")))
+    await b.snap("after_cancel")
+    b.note("verify", bad_pages=await b.bad_pages())
+    await b.unpin(pinned)
+    await b.scan(3)
+    await b.snap("remerged")
+    b.note("offline_after_release", **await b.offline(block))
+    await b.snap("after_offline")
+    b.note("online", **await b.online(block))

@@ -1,0 +1,544 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The emulated counterpart of the machine that answered in `observations.jsonl`.
+
+`Bench` is that machine with its two CPUs, the driver program that runs on it, ksmd, and a few
+spare tasks for what must go on beside the driver. `Process` is one user process: it holds one
+private mapping, below its stack, and remembers what it stored there. Their methods are the
+vocabulary that README.md explains; `programs_*.py` are written in it.
+
+Everything a program does goes through system calls and sysfs files. Only a snapshot looks straight
+at page tables and frames, as the observations' did through /proc.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+
+from ksmtrio.locking.wait import WaitQueue
+from ksmtrio.mm.fork import dup_mm
+from ksmtrio.mm.ksm import MADV_MERGEABLE, MADV_UNMERGEABLE
+from ksmtrio.mm.mempolicy import MPOL_MF_MOVE, MPOL_MF_MOVE_ALL, MPOL_MF_STRICT
+from ksmtrio.mm.mempolicy_alloc import MPOL_BIND, MPOL_DEFAULT
+from ksmtrio.mm.migrate_syscalls import sys_move_pages
+from ksmtrio.mm.mm_types import VM_MAYSHARE, VM_READ, VM_SHARED, VM_WRITE, MmStruct, Page, Pte, Vma
+from ksmtrio.mm.mmzone import MIGRATE_MOVABLE
+from ksmtrio.mm.swap import get_page, lru_add_drain_all, put_page
+from ksmtrio.sched.actor_state import ActorState
+from ksmtrio.uapi import syscalls, sysfs, uaccess
+from ksmtrio.units import PAGE_SIZE, Nid, Vaddr
+from tests.kernel_world import AT, KernelWorld, actor, answer, ksm, machine, process
+
+T = TypeVar("T")
+
+COUNTERS = ("shared", "sharing", "unshared", "volatile")
+KSM = "/sys/kernel/mm/ksm"
+FIRST_ADDRESS = 0x80 * PAGE_SIZE
+"""Where a process maps its pages; its stack, inherited from init, lies above."""
+
+NR_BLOCKS = 3
+"""Memory blocks a node; those of node 1 are movable."""
+
+NARROW_BLOCK = NR_BLOCKS
+"""First block of node 1, the one that stays online while narrow programs make their pages."""
+
+TURNS_OF_A_PAUSE = 60
+"""Most of a second of the real machine: everybody else has had so many turns."""
+
+NOT_WRITTEN = -9999
+FLAG_NAMES = {MPOL_MF_MOVE: "MOVE", MPOL_MF_MOVE_ALL: "MOVE_ALL", MPOL_MF_STRICT: "STRICT"}
+
+
+@cache
+def observations() -> list[dict[str, Any]]:
+    """Return what the real kernel answered, in order."""
+    path = Path(__file__).with_name("observations.jsonl")
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+class TakingTurns:
+    """A schedule: an actor runs until it blocks, sleeps or gives way; then the next one does."""
+
+    def __init__(self) -> None:
+        self._gave_way = False
+
+    def pick(self, enabled: Sequence[ActorState], current: ActorState | None) -> int:
+        """Return the index of the current actor, or of the next one."""
+        if current in enabled and not self._gave_way:
+            return enabled.index(current)
+        self._gave_way = False
+        last = -1 if current is None else current.index
+        after = [index for index, actor_ in enumerate(enabled) if actor_.index > last]
+        return after[0] if after else 0
+
+    def choose(self, stream: str, n: int) -> int:
+        """Return the ordinary outcome."""
+        return 0
+
+    def demote(self, actor: ActorState) -> None:
+        """Let the next actor run."""
+        self._gave_way = True
+
+
+# -- processes -------------------------------------------------------------------------------------
+
+
+@attrs.define(eq=False)
+class Process:
+    """One process of a program.
+
+    Attributes:
+        contents: what it last stored in each page; None: never touched, or unmapped again.
+        last_seen: frame of each page when a snapshot last saw it present.
+    """
+
+    bench: Bench
+    name: str
+    mm: MmStruct
+    contents: list[int | None]
+    last_seen: dict[int, int] = attrs.field(factory=dict)
+    alive: bool = True
+
+    @property
+    def nr_pages(self) -> int:
+        """Length of its mapping in pages."""
+        return len(self.contents)
+
+    def address(self, index: int) -> Vaddr:
+        """Return the address of a page."""
+        return FIRST_ADDRESS + index * PAGE_SIZE
+
+    def span(self, first: int, end: int | None) -> tuple[Vaddr, int]:
+        """Return address and length in bytes of pages [first, end)."""
+        last = self.nr_pages if end is None else end
+        return self.address(first), (last - first) * PAGE_SIZE
+
+    def pte(self, index: int) -> Pte:
+        """Return the pte of a page."""
+        return self.mm.pte(self.address(index)).value
+
+    def page(self, index: int) -> Page:
+        """Return the frame that a page maps."""
+        return self.bench.world.g.pages[self.pte(index).pfn]
+
+    def block(self, index: int) -> int:
+        """Return the memory block that holds a page."""
+        return self.bench.world.g.section_of(self.pte(index).pfn).number
+
+    def in_block(self, block: int) -> str:
+        """Return a letter a page: in the block, not, or absent."""
+        section = self.bench.world.g.sections[block]
+        return "".join(
+            "-" if not pte.present else "nY"[section.start_pfn <= pte.pfn < section.end_pfn]
+            for pte in map(self.pte, range(self.nr_pages))
+        )
+
+    # -- calls, on pages [first, end) or from page `first` on -----------------------------------
+
+    async def merge(self, first: int = 0, end: int | None = None) -> int:
+        """madvise(MADV_MERGEABLE)."""
+        return await self._madvise(first, end, MADV_MERGEABLE)
+
+    async def unmerge(self, first: int = 0, end: int | None = None) -> int:
+        """madvise(MADV_UNMERGEABLE)."""
+        return await self._madvise(first, end, MADV_UNMERGEABLE)
+
+    async def _madvise(self, first: int, end: int | None, advice: int) -> int:
+        call = syscalls.madvise(self.bench.world.g, self.mm, *self.span(first, end), advice)
+        return await answer(call)
+
+    async def write(self, index: int, content: int) -> None:
+        """Store into a page."""
+        for half in (0, 1):
+            g, address = self.bench.world.g, self.address(index)
+            assert await uaccess.store(g, self.mm, address, half, content) == 0
+        self.contents[index] = content
+
+    async def read(self, index: int) -> tuple[int, int]:
+        """Load a page."""
+        halves = []
+        for half in (0, 1):
+            g, address = self.bench.world.g, self.address(index)
+            err, value = await uaccess.load(g, self.mm, address, half)
+            assert err == 0
+            halves.append(value)
+        return halves[0], halves[1]
+
+    async def munmap(self, first: int = 0, end: int | None = None) -> int:
+        """munmap()."""
+        last = self.nr_pages if end is None else end
+        self.contents[first:last] = [None] * (last - first)
+        return await answer(syscalls.munmap(self.bench.world.g, self.mm, *self.span(first, last)))
+
+    async def mlock(self) -> int:
+        """mlock() everything."""
+        return await answer(syscalls.mlock(self.bench.world.g, self.mm, *self.span(0, None)))
+
+    async def munlock(self) -> int:
+        """munlock() everything."""
+        return await answer(syscalls.munlock(self.bench.world.g, self.mm, *self.span(0, None)))
+
+    async def pin(self, index: int) -> Page:
+        """Have the kernel hold a further reference on a page, as a page in a pipe has."""
+        page = self.page(index)
+        await get_page(page, AT)
+        return page
+
+    async def fork(self, name: str) -> Process:
+        """fork()."""
+        mm = await dup_mm(self.bench.world.g, self.mm, name)
+        assert mm is not None
+        return self.bench.add(Process(self.bench, name, mm, list(self.contents)))
+
+    async def exit(self) -> None:
+        """_exit()."""
+        self.alive = False
+        await syscalls.exit_(self.bench.world.g, self.mm)
+
+    async def move_pages(
+        self, first: int, nr_pages: int, node: Nid, flags: int = MPOL_MF_MOVE
+    ) -> dict[str, Any]:
+        """move_pages() to a node; return question and answer."""
+        question = {"node": node, "flags": FLAG_NAMES[flags]}
+        return question | await self._move_pages(first, [node] * nr_pages, nr_pages, flags)
+
+    async def query(self, first: int, nr_pages: int) -> dict[str, Any]:
+        """Ask move_pages() where pages are; return question and answer."""
+        return {"nodes": None} | await self._move_pages(first, None, nr_pages, 0)
+
+    async def _move_pages(
+        self, first: int, nodes: list[Nid] | None, nr_pages: int, flags: int
+    ) -> dict[str, Any]:
+        addresses = [self.address(first + i) for i in range(nr_pages)]
+        status = [NOT_WRITTEN] * nr_pages
+        g = self.bench.world.g
+        ret = await sys_move_pages(g, self.mm, nr_pages, addresses, nodes, status, flags)
+        return {"call": "move_pages", "first": first, "n": nr_pages, "ret": ret, "status": status}
+
+    async def mbind(
+        self, first: int, nr_pages: int, nodes: Sequence[Nid], flags: int
+    ) -> dict[str, Any]:
+        """mbind(MPOL_BIND); return question and answer."""
+        span = self.address(first), nr_pages * PAGE_SIZE
+        call = syscalls.mbind(self.bench.world.g, self.mm, *span, MPOL_BIND, nodes, flags)
+        names = [name for flag, name in FLAG_NAMES.items() if flags & flag]
+        return {
+            "call": "mbind",
+            "first": first,
+            "n": nr_pages,
+            "nodemask": sum(1 << node for node in nodes),
+            "flags": " ".join(names) or "none",
+            "ret": await answer(call),
+        }
+
+    async def migrate_pages(self, old: Nid, new: Nid) -> int:
+        """migrate_pages() from one node to another."""
+        return await answer(syscalls.migrate_pages(self.bench.world.g, self.mm, (old,), (new,)))
+
+
+# -- what goes on beside the driver ----------------------------------------------------------------
+
+
+class Job:
+    """A call that a spare task makes while the driver goes on.
+
+    Attributes:
+        done: the call has returned.
+        result: its answer; -EINTR also for a task that was killed.
+    """
+
+    def __init__(self, call: Awaitable[Any]) -> None:
+        self._call = call
+        self.task: ActorState | None = None
+        self.done = False
+        self.result: Any = None
+
+    async def make(self) -> None:
+        """Make the call."""
+        self.result = await answer(self._call)
+        self.done = True
+
+
+# -- the machine -----------------------------------------------------------------------------------
+
+
+class Bench:
+    """The machine, and the driver program that runs on it.
+
+    Attributes:
+        world: machine and oracles.
+        processes: those that live, by letter, in order of creation.
+        answers: step -> what the driver noted there.
+    """
+
+    def __init__(self, kernel: str = "v2.6.33", *, without: Iterable[str] = ()) -> None:
+        self.world = KernelWorld(
+            machine(
+                cpus=2,
+                nodes=2,
+                blocks_per_node=NR_BLOCKS,
+                pages_per_block=32,
+                movable_blocks=list(range(NR_BLOCKS, 2 * NR_BLOCKS)),
+                mixed_zone_blocks=[0],
+                offline_timeout_jiffies=120_000,
+                points_max=1_000_000,
+            ),
+            ksm(run=0, batches=1_000_000),
+            process("init", 1),
+            actor("driver", "user_task", process="init", cpu=0),
+            *(actor(f"task{number}", "user_task", cpu=1) for number in (1, 2)),
+            actor("ksmd", "ksmd", cpu=1),
+            kernel=kernel,
+            without=without,
+            strategy=TakingTurns(),
+        )
+        self.processes: dict[str, Process] = {}
+        self.answers: dict[str, dict[str, Any]] = {}
+        self._jobs: list[Job] = []
+        self._work = WaitQueue(self.world.g, "jobs")
+        self._over = False
+
+    def run(self, program: Callable[[Bench], Awaitable[None]]) -> Bench:
+        """Run a program to its end; demand that no oracle found anything."""
+
+        async def driver(_: KernelWorld) -> None:
+            await program(self)
+            await self._clean_up()
+
+        self.world.go(driver, self._spare_task, self._spare_task)
+        return self
+
+    # -- making processes, looking at them -----------------------------------------------------
+
+    def add(self, made: Process) -> Process:
+        """Take a process up in the snapshots."""
+        self.processes[made.name] = made
+        return made
+
+    async def mk(
+        self, name: str, *contents: int | None, node: Nid = 0, shared: bool = False
+    ) -> Process:
+        """Make a process with a page for each content, written in order; None: never touched."""
+        g = self.world.g
+        mm = await dup_mm(g, self.world.mm("init"), name)
+        assert mm is not None
+        made = Process(self, name, mm, [None] * len(contents))
+        span = made.span(0, None)
+        flags_ = VM_READ | VM_WRITE | (VM_SHARED | VM_MAYSHARE if shared else 0)
+        mm._vmas = (Vma(g.rt, mm, span[0], span[0] + span[1], flags=flags_), *mm._vmas)
+        if node:
+            await syscalls.mbind(g, mm, *span, MPOL_BIND, (node,), 0)
+        for index, content in enumerate(contents):
+            if content is not None:
+                await made.write(index, content)
+        if node:
+            await syscalls.mbind(g, mm, *span, MPOL_DEFAULT, (), 0)
+        return self.add(made)
+
+    async def narrow(self, name: str, *contents: int) -> Process:
+        """Make a process all of whose pages lie in one movable block of node 1."""
+        return (await self.narrow_together({name: contents}))[0]
+
+    async def narrow_together(self, contents: dict[str, Sequence[int]]) -> list[Process]:
+        """Make processes all of whose pages lie in one and the same movable block of node 1."""
+        others = range(NARROW_BLOCK + 1, 2 * NR_BLOCKS)
+        for block in others:
+            assert (await self.offline(block))["ret"] == 0
+        made = [await self.mk(name, *pages, node=1) for name, pages in contents.items()]
+        for block in others:
+            assert (await self.online(block))["ret"] == 0
+        return made
+
+    def note(self, step: str, **answers: Any) -> None:
+        """Record what a step answered."""
+        assert step not in self.answers, f"two steps are called {step}"
+        self.answers[step] = answers
+
+    async def snap(self, step: str) -> None:
+        """Record KSM's counters and every process's pages."""
+        first: dict[int, str] = {}
+        pages = {name: self._look(made, first) for name, made in self.processes.items()}
+        self.note(step, **await self.counters(), pages=pages)
+
+    async def counters(self) -> dict[str, int]:
+        """Read KSM's counters."""
+        return {name: int(await self.knob(f"pages_{name}")) for name in COUNTERS}
+
+    def _look(self, made: Process, first: dict[int, str]) -> dict[str, Any]:
+        seen: list[tuple[int, str, int, str | None, str]] = []
+        for index in range(made.nr_pages):
+            pte = made.pte(index) if made.alive else None
+            if pte is None or not pte.present:
+                seen.append((-1, "-", -1, None, "-"))
+                continue
+            before = made.last_seen.get(index)
+            moved = "?" if before is None else "01"[before != pte.pfn]
+            made.last_seen[index] = pte.pfn
+            group = first.setdefault(pte.pfn, f"{made.name}{index}")
+            if pte.special:
+                seen.append((0, "p", 0, group, moved))
+                continue
+            page = made.page(index)
+            word = page.mapping.value
+            kind = "K" if word is not None and word.ksm else "p"
+            seen.append((page.nid, kind, page.mapcount.value + 1, group, moved))
+        node, kinds, mapcount, groups, moves = map(list, zip(*seen, strict=True))
+        return {
+            "node": node,
+            "ksm": "".join(kinds),
+            "mapcount": mapcount,
+            "group": groups,
+            "moved": "".join(moves),
+        }
+
+    async def bad_pages(self) -> int:
+        """Return how many pages do not hold what their process last stored."""
+        bad = 0
+        for made in self.processes.values():
+            for index, content in enumerate(made.contents):
+                if content is not None and made.alive:
+                    bad += await made.read(index) != (content, content)
+        return bad
+
+    async def end(self) -> None:
+        """Verify all contents."""
+        self.note("end", bad_pages=await self.bad_pages())
+
+    # -- KSM -----------------------------------------------------------------------------------
+
+    async def knob(self, name: str, value: object = None) -> Any:
+        """Read one of KSM's files, or write it; return its text, or 0 or a negative errno."""
+        path = f"{KSM}/{name}"
+        if value is None:
+            return (await sysfs.read(self.world.g, path)).strip()
+        return min(await answer(sysfs.write(self.world.g, path, str(value))), 0)
+
+    async def full_scans(self) -> int:
+        """Read full_scans."""
+        return int(await self.knob("full_scans"))
+
+    async def scan(self, times: int = 1) -> None:
+        """Let ksmd scan everything, each time with empty pagevecs."""
+        await self.knob("pages_to_scan", 1_000_000)
+        for _ in range(times):
+            await self.drain()
+            before = await self.full_scans()
+            await self.knob("run", 1)
+            while await self.full_scans() == before:
+                await self.world.rt.sleep(AT)
+            await self.knob("run", 0)
+
+    async def scans_in_a_pause(self) -> int:
+        """Return how many scans ksmd finishes in a pause."""
+        before = await self.full_scans()
+        await self.pause()
+        return await self.full_scans() - before
+
+    async def let_ksmd_run(self, turns: int) -> int:
+        """Switch ksmd on for a number of its turns; return how far full_scans went."""
+        before = await self.full_scans()
+        await self.knob("run", 1)
+        await self.pause(turns)
+        await self.knob("run", 0)
+        return await self.full_scans() - before
+
+    async def drain(self) -> None:
+        """Drain the pagevecs of all CPUs."""
+        await lru_add_drain_all(self.world.g, AT)
+
+    async def unpin(self, page: Page) -> None:
+        """Drop the reference of `Process.pin`."""
+        await put_page(self.world.g, page, AT)
+
+    # -- memory blocks -------------------------------------------------------------------------
+
+    async def offline(self, block: int) -> dict[str, Any]:
+        """Take a block offline; return question and answer."""
+        return await self._change_state(block, "offline")
+
+    async def online(self, block: int) -> dict[str, Any]:
+        """Bring a block online; return question and answer."""
+        return await self._change_state(block, "online")
+
+    async def _change_state(self, block: int, word: str) -> dict[str, Any]:
+        ret = await self.write_state(block, word)
+        return {"call": word, "ret": ret, "state_online": await self.is_online(block)}
+
+    async def write_state(self, block: int, text: str) -> int:
+        """Write a block's state file; return 0 or a negative errno."""
+        memory_block = self.world.machine.memory_blocks[block]
+        return min(await answer(sysfs.write_memory_state(self.world.g, memory_block, text)), 0)
+
+    async def is_online(self, block: int) -> int:
+        """Read a block's state file."""
+        memory_block = self.world.machine.memory_blocks[block]
+        return int(await sysfs.read_memory_state(self.world.g, memory_block) == "online")
+
+    def where(self, made: Process, index: int) -> dict[str, Any]:
+        """Return what is known of the frame of a page."""
+        page = made.page(index)
+        word = page.mapping.value
+        pageblock = self.world.g.section_of(page.pfn).pageblock_of(page.pfn)
+        return {
+            "node": page.nid,
+            "zone": "Movable" if pageblock.value == MIGRATE_MOVABLE else "Normal",
+            "flag_ksm": int(word is not None and word.ksm),
+            "mapcount": page.mapcount.value + 1,
+        }
+
+    # -- what goes on beside the driver --------------------------------------------------------
+
+    async def pause(self, turns: int = TURNS_OF_A_PAUSE) -> None:
+        """Sleep while everybody else has so many turns."""
+        for _ in range(turns):
+            await self.world.rt.sleep(AT)
+
+    async def start(self, call: Awaitable[Any]) -> Job:
+        """Have a spare task make a call; return when it is done or has been at it for a while."""
+        job = Job(call)
+        self._jobs.append(job)
+        await self._work.wake_up(AT)
+        for _ in range(TURNS_OF_A_PAUSE):
+            if job.done:
+                break
+            await self.world.rt.sleep(AT)
+        return job
+
+    async def kill(self, job: Job) -> None:
+        """Kill the task that makes a call, and wait until it is gone."""
+        assert job.task is not None
+        await syscalls.kill(self.world.g, job.task.name)
+        await self.finish(job)
+
+    async def finish(self, job: Job) -> Any:
+        """Wait until a call has returned; return its answer."""
+        while not job.done:
+            await self.world.rt.sleep(AT)
+        return job.result
+
+    async def _spare_task(self, world: KernelWorld) -> None:
+        while True:
+            await self._work.wait_event(AT, lambda: bool(self._jobs) or self._over, idle=True)
+            if not self._jobs:
+                return
+            job = self._jobs.pop(0)
+            job.task = world.rt.me
+            await job.make()
+            if await syscalls.return_to_user(world.g):
+                return
+
+    async def _clean_up(self) -> None:
+        """End the spare tasks; let everything exit, and KSM forget all it knew."""
+        self._over = True
+        await self._work.wake_up(AT)
+        for made in self.processes.values():
+            if made.alive:
+                await made.exit()
+        for value in (2, 0):
+            assert await self.knob("run", value) == 0
+        assert await self.counters() == dict.fromkeys(COUNTERS, 0)
