@@ -60,7 +60,7 @@ T1 = Points(
     "4d#2 4e 4f",
 )
 PR1 = Points(__name__, "page_referenced_one", "", "1 1#2 1#3 3")
-PRA = Points(__name__, "page_referenced_anon", "", "1 1#2 1#3 2")
+PRA = Points(__name__, "page_referenced_anon", "", "1 1#2 1#3 2 3")
 WA = Points(__name__, "rmap_walk_anon", "WA", "1 2 2#2")
 
 RmapAction = Callable[[Page, Vma, Vaddr], Awaitable[int]]
@@ -365,7 +365,7 @@ async def page_referenced_anon(g: Globals, page: Page) -> Referenced:
         return Referenced(0)
     found = Referenced(await page_mapcount(page, PRA["2"]))
     for vma in list(anon_vma.head):
-        address = vma.address_of_index(page.index.read_in_step(PRA["2"]))
+        address = vma.address_of_index(await page.index.read(PRA["3"]))
         if address is not None:
             await page_referenced_one(page, vma, address, found)
             if found.mapcount == 0:
