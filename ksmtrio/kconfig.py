@@ -180,6 +180,11 @@ class Kernel:
         '(2024, "mm/mempolicy: fix migrate_to_node() assuming there is at least one VMA in a MM")',
         on_in=_FIXED,
     )
+    proposed_soft_offline_holds_off_removal: bool = _switch(
+        "soft offline looks under the lock of memory hotplug whether the frame has a memmap, and "
+        "keeps it to the end; removal of a section takes it, too (ours, not upstream)",
+        on_in=_FIXED,
+    )
     proposed_enter_looks_under_lock: bool = _switch(
         "__ksm_enter looks under ksm_mmlist_lock whether the list is empty (ours, not upstream)",
         on_in=_FIXED,

@@ -16,9 +16,11 @@ from ksmtrio.mm.globals import Globals
 from ksmtrio.mm.memory_failure import soft_offline_page
 from ksmtrio.mm.memory_hotplug import (
     is_mem_section_removable,
+    lock_memory_hotplug,
     offline_pages,
     online_pages,
     remove_section,
+    unlock_memory_hotplug,
 )
 from ksmtrio.mm.mm_types import Watchers
 from ksmtrio.mm.mmzone import Section
@@ -42,11 +44,11 @@ SM = Points(
 )
 STORE = Points(__name__, "store_mem_state", "", "2")
 SHOW = Points(__name__, "show_mem_state", "", "1")
-RS = Points(__name__, "remove_section", "RS", "1 1#2 1#3 4 4#2")
+RS = Points(__name__, "remove_section", "RS", "1 1#2 1#3 1#4 4 4#2 4#3")
 
 MEMORY_SYSFS: Final = "/sys/devices/system/memory"
 
-SOFT_OFFLINE = Points(__name__, "store_soft_offline_page", "", "1")
+SOFT_OFFLINE = Points(__name__, "store_soft_offline_page", "", "1 1#2 2")
 
 
 class MemoryBlock(SharedObject):
@@ -179,7 +181,12 @@ async def remove_memory_block(g: Globals, block: MemoryBlock) -> int:
     ret = -EBUSY
     offline = await block.state.read(RS["1#2"]) == MEM_STATE_OFFLINE
     if offline and await block.section.valid.read(RS["1#3"]):
+        held = g.kernel.proposed_soft_offline_holds_off_removal
+        if held:
+            await lock_memory_hotplug(g, RS["1#4"])
         await remove_section(g, block.section)
+        if held:
+            await unlock_memory_hotplug(g, RS["4#3"])
         if block.directory is not None:
             await block.directory.linked.write(RS["4"], False)
         ret = 0
@@ -203,6 +210,14 @@ async def store_soft_offline_page(g: Globals, buf: str) -> int:
     if err:
         return -EINVAL
     pfn = address >> PAGE_SHIFT
+    held = g.kernel.proposed_soft_offline_holds_off_removal
+    if held:
+        await lock_memory_hotplug(g, SOFT_OFFLINE["1#2"])
     if pfn not in g.pages or not await g.section_of(pfn).valid.read(SOFT_OFFLINE["1"]):
-        return -ENXIO
-    return await soft_offline_page(g, pfn) or len(buf)
+        ret = -ENXIO
+    else:
+        # pfn_valid() keeps nothing: the section may be removed at any time from here on.
+        ret = await soft_offline_page(g, pfn)
+    if held:
+        await unlock_memory_hotplug(g, SOFT_OFFLINE["2"])
+    return ret or len(buf)

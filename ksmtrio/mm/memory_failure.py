@@ -114,7 +114,9 @@ async def get_any_page(g: Globals, page: Page, at: str) -> int:
     Returns:
         1: referenced; 0: free, and marked with PG_hwpoison; -EIO: neither.
     """
-    await lock_memory_hotplug(g, at)
+    held = g.kernel.proposed_soft_offline_holds_off_removal
+    if not held:
+        await lock_memory_hotplug(g, at)
     section = g.section_of(page.pfn)
     block = (page.pfn - section.start_pfn) // section.pageblock_nr_pages
     # So that a free page stays free meanwhile. A block that may not be isolated is left as it is.
@@ -126,7 +128,8 @@ async def get_any_page(g: Globals, page: Page, at: str) -> int:
             await page.flags.set(f"{at}#5", PG_HWPOISON)
             ret = 0
     await unset_migratetype_isolate(g, section, block)
-    await unlock_memory_hotplug(g, f"{at}#6")
+    if not held:
+        await unlock_memory_hotplug(g, f"{at}#6")
     return ret
 
 

@@ -75,7 +75,7 @@ async def lock_memory_hotplug(g: Globals, at: str) -> None:
     Kernel: include/linux/suspend.h, v2.6.33: pm_mutex, or nothing without hibernation. Points: the
     caller's (pm_mutex), and one of its own.
     """
-    if g.kernel.hotplug_has_a_lock:
+    if g.kernel.hotplug_has_a_lock or g.kernel.proposed_soft_offline_holds_off_removal:
         await g.mem_hotplug_mutex.lock(MEM_HOTPLUG["1"])
     if g.pm_mutex is not None:
         await g.pm_mutex.lock(at)
@@ -85,7 +85,7 @@ async def unlock_memory_hotplug(g: Globals, at: str) -> None:
     """unlock_system_sleep(), and the other. Points: the caller's (pm_mutex), and one."""
     if g.pm_mutex is not None:
         await g.pm_mutex.unlock(at)
-    if g.kernel.hotplug_has_a_lock:
+    if g.kernel.hotplug_has_a_lock or g.kernel.proposed_soft_offline_holds_off_removal:
         await g.mem_hotplug_mutex.unlock(MEM_HOTPLUG["2"])
 
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from ksmtrio.base.memory import remove_memory_block, store_soft_offline_page
 from ksmtrio.campaign.known import load_known_issues, match_known
 from ksmtrio.mm.memory_failure import soft_offline_page
 from ksmtrio.mm.mempolicy import sys_migrate_pages
 from ksmtrio.mm.page_alloc import alloc_page
 from ksmtrio.mm.swap import put_page
+from ksmtrio.units import PAGE_SHIFT
 from tests.kernel_world import AT, Body, KernelWorld, machine, process, turns
 
 
@@ -73,7 +75,7 @@ def test_soft_offline_undoes_the_isolation_of_a_block_that_goes_offline(
         await w.offline(1)
 
     async def admin(w: KernelWorld) -> None:
-        await soft_offline_page(w.g, w.g.sections[1].start_pfn)
+        await store_soft_offline_page(w.g, str(w.g.sections[1].start_pfn << PAGE_SHIFT))
 
     async def task(w: KernelWorld) -> None:
         await w.store("A:0", 1)
@@ -86,3 +88,30 @@ def test_soft_offline_undoes_the_isolation_of_a_block_that_goes_offline(
     w = KernelWorld(*parts, actors=actors, strategy=schedule, **(fixed or {}))
     found = [signature.partition("#")[0] for signature in signatures(w.go(hotplug, admin, task))]
     assert found == ([] if fixed else ["bugs:BUG_ON@__offline_isolated_pages.2"])
+
+
+def test_section_that_is_removed_under_soft_offline() -> None:
+    """The look whether there is a memmap keeps nothing."""
+
+    async def admin(w: KernelWorld) -> None:
+        await store_soft_offline_page(w.g, str(w.g.sections[1].start_pfn << PAGE_SHIFT))
+
+    async def hotplug(w: KernelWorld) -> None:
+        assert await w.offline(1) == 0
+        await remove_memory_block(w.g, w.machine.memory_blocks[1])
+
+    def found(**kernel: Any) -> list[str]:
+        schedule = turns("admin@start_isolate_page_range.1", "hotplug", "admin", "hotplug")
+        w = KernelWorld(process("A", 1), actors=("admin", "hotplug"), strategy=schedule, **kernel)
+        return signatures(w.go(admin, hotplug))
+
+    fix = "proposed_soft_offline_holds_off_removal"
+    (signature,) = found()
+    assert signature == (
+        "frames:use-after-offline@soft_offline_page.1/get_any_page#2<-remove_section.3"
+    )
+    issue = match_known(signature, load_known_issues())
+    assert issue is not None
+    assert issue.fix == fix
+    for kernel in fixed_by(fix):
+        assert found(**kernel) == []
