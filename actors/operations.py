@@ -20,7 +20,7 @@ from ksmtrio.mm.mempolicy_alloc import (
     MPOL_PREFERRED,
 )
 from ksmtrio.mm.task_types import SIGKILL, SIGUSR1
-from ksmtrio.uapi import procfs, syscalls, sysfs, uaccess
+from ksmtrio.uapi import pipe, procfs, syscalls, sysfs, uaccess
 from ksmtrio.units import PAGE_SHIFT, PAGE_SIZE, Vaddr
 
 if TYPE_CHECKING:
@@ -115,6 +115,15 @@ async def _soft_offline(task: UserTask, args: Any) -> Answer:
     return 0
 
 
+async def _pin(task: UserTask, args: Any) -> Answer:
+    return await pipe.vmsplice(task.g, task.mm, task.address(args["page"]))
+
+
+async def _unpin(task: UserTask, args: Any) -> Answer:
+    await pipe.drain(task.g, task.mm, task.address(args["page"]))
+    return 0
+
+
 async def _fork(task: UserTask, args: Any) -> Answer:
     """The child begins in the step in which the call ends."""
     name = args["child"] or task.g.rt.creation_name("child")
@@ -179,6 +188,8 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "migrate_pages": _migrate_pages,
     "numa_maps": _numa_maps,
     "soft_offline": _soft_offline,
+    "pin": _pin,
+    "unpin": _unpin,
     "fork": _fork,
     "exit": _exit,
     "kill": _kill,

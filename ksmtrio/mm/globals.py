@@ -7,7 +7,7 @@ Wired by `machine.py`; decides nothing itself. Tests: through every other module
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ksmtrio.kconfig import Kernel
 from ksmtrio.locking.mutex import Mutex
@@ -42,6 +42,14 @@ class UserAccessWatcher(Protocol):
         """An mremap moved a pte that was not empty; told in the step that fills the new one."""
 
 
+class PipeBuffer(NamedTuple):
+    """struct pipe_buffer: a page that vmsplice put into a pipe, and where it was mapped then."""
+
+    mm: MmStruct
+    address: Vaddr
+    page: Page
+
+
 DirectReclaim = Callable[[list[Zone]], Awaitable[int]]
 
 
@@ -67,6 +75,7 @@ class Globals(SharedObject):
         sysfs: directories of attributes, in order of creation.
         tasks: actor name -> its task, in order of the first look at it.
         user_access: watchers of user loads and stores.
+        pipe_buffers: references on pages that tasks keep in pipes of their own.
     """
 
     def __init__(
@@ -100,6 +109,7 @@ class Globals(SharedObject):
         self.tasks: dict[str, TaskStruct] = {}
         self.direct_reclaim: DirectReclaim = _nothing_to_reclaim
         self.user_access: list[UserAccessWatcher] = []
+        self.pipe_buffers: list[PipeBuffer] = []
 
     @property
     def name(self) -> str:

@@ -27,6 +27,7 @@ class Recount:
     Attributes:
         ptes: present ptes that map it.
         pagevecs: pagevec entries, a reference each.
+        pipes: pipe buffers that hold it, a reference each.
         cached: slots of the swap cache that hold it, a reference each.
         lru: entries on LRU lists, which hold no reference.
         free: entries on free lists, buddy and per-CPU.
@@ -35,6 +36,7 @@ class Recount:
 
     ptes: defaultdict[Pfn, int] = attrs.field(factory=lambda: defaultdict(int))
     pagevecs: defaultdict[Pfn, int] = attrs.field(factory=lambda: defaultdict(int))
+    pipes: defaultdict[Pfn, int] = attrs.field(factory=lambda: defaultdict(int))
     cached: defaultdict[Pfn, int] = attrs.field(factory=lambda: defaultdict(int))
     lru: defaultdict[Pfn, int] = attrs.field(factory=lambda: defaultdict(int))
     free: defaultdict[Pfn, int] = attrs.field(factory=lambda: defaultdict(int))
@@ -51,6 +53,8 @@ class Recount:
                     self.ptes[pte.pfn] += 1
                 elif pte.swap:
                     self.slots[pte.pfn] += 1
+        for buffer in g.pipe_buffers:
+            self.pipes[buffer.page.pfn] += 1
         for slot in g.swapper_space.slots.values():
             if slot.value is not None:
                 self.cached[slot.value.pfn] += 1
@@ -71,7 +75,7 @@ class Recount:
 
     def holders(self, pfn: Pfn) -> int:
         """Return the references that are accounted for."""
-        return self.ptes[pfn] + self.pagevecs[pfn] + self.cached[pfn]
+        return self.ptes[pfn] + self.pagevecs[pfn] + self.pipes[pfn] + self.cached[pfn]
 
 
 def on_free_list(g: Globals, page: Page) -> bool:

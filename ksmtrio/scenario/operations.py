@@ -124,6 +124,8 @@ OPS: Final[Mapping[str, OpSpec]] = FrozenMap(
         "numa_maps": OpSpec("read where the pages of each area are", answers=Answers.TEXT),
         "soft_offline": OpSpec("move a page away from its frame, and retire the frame", _HERE),
         "munmap": OpSpec("unmap a range", _RANGE),
+        "pin": OpSpec("take a reference on a page and keep it, as vmsplice does", _HERE),
+        "unpin": OpSpec("drop the references that pin took on what was mapped there", _HERE),
         "fork": OpSpec(
             "make a copy of the process", FrozenMap({"child": Argument(ArgType.CHILD, None)})
         ),
