@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Kernels: named sets of switches, one switch per idea of the origin patch or later fix.
 
-Only `mm/` and `base/` ask a switch, exactly where the source differs. Nothing that judges
+Options of the kernel's configuration are switches too, on in every named kernel. Turning one off
+turns off what depends on it, as ``make oldconfig`` does.
+
+Only `mm/` and `base/` ask a switch, exactly where the source differs, and `start_state.py`, where
+such a kernel cannot have come to be in the state that a scenario describes. Nothing that judges
 (oracles) or drives (actors) may import this module; import contracts in `pyproject.toml` hold that.
 Tests: `tests/unit/test_kconfig.py`; one file a switch of the patch in `tests/races/`; the fixes in
-`tests/latent/`.
+`tests/latent/`; the options in `tests/unit/test_options.py`.
 """
 
 from __future__ import annotations
@@ -34,8 +38,23 @@ _FIXED: Final = ("latest-fixes",)
 def _switch(text: str, *, on_in: Collection[str] = _SINCE_PATCH_8) -> bool:
     """Declare a switch: what it means when on, and the kernels in which it is on."""
     assert set(on_in) <= set(KERNELS)
+    return _field(text, on_in, {_FIXED: "fix", _AS_RELEASED: "quirk"}.get(tuple(on_in), "patch"))
+
+
+def _option(text: str, *, depends_on: str = "") -> bool:
+    """Declare an option of the configuration, on in every kernel: what it gives."""
+    return _field(text, KERNELS, "option", depends_on)
+
+
+def _field(text: str, on_in: Collection[str], kind: str, depends_on: str = "") -> bool:
     value: bool = attrs.field(
-        default=DEFAULT in on_in, metadata={"description": text, "on_in": frozenset(on_in)}
+        default=DEFAULT in on_in,
+        metadata={
+            "description": text,
+            "on_in": frozenset(on_in),
+            "kind": kind,
+            "depends_on": depends_on,
+        },
     )
     return value
 
@@ -200,6 +219,18 @@ class Kernel:
         "(ours, not upstream)",
         on_in=_FIXED,
     )
+    CONFIG_KSM: bool = _option("KSM (off: its advice is -EINVAL, there is no ksmd, nothing merges)")
+    CONFIG_SYSFS: bool = _option("/sys (off: no files at all, and ksmd runs from the start)")
+    CONFIG_MIGRATION: bool = _option(
+        "page migration (off: move_pages, migrate_pages, moving mbind and soft offline are -ENOSYS)"
+    )
+    CONFIG_MEMORY_HOTREMOVE: bool = _option(
+        "memory offline (off: -EINVAL; the KSM callback is not registered)",
+        depends_on="CONFIG_MIGRATION",
+    )
+    CONFIG_HIBERNATION: bool = _option(
+        "hibernation, where the machine has it (off: there is no pm_mutex for offlines to take)"
+    )
 
     def switches(self) -> dict[str, bool]:
         """Return every switch and whether it is on, in declaration order."""
@@ -210,6 +241,17 @@ SWITCHES: Final[dict[str, str]] = {
     field.name: field.metadata["description"] for field in attrs.fields(Kernel) if field.metadata
 }
 """Switch name -> what it means when on."""
+
+KINDS: Final[dict[str, str]] = {
+    field.name: field.metadata["kind"] for field in attrs.fields(Kernel) if field.metadata
+}
+"""Switch name -> ``patch``, ``fix``, ``quirk`` or ``option``."""
+
+_DEPENDS_ON: Final[dict[str, str]] = {
+    field.name: field.metadata["depends_on"]
+    for field in attrs.fields(Kernel)
+    if field.metadata and field.metadata["depends_on"]
+}
 
 _ON_IN: Final[dict[str, frozenset[str]]] = {
     field.name: field.metadata["on_in"] for field in attrs.fields(Kernel) if field.metadata
@@ -227,7 +269,8 @@ def build_kernel(
         without: switches to turn off.
 
     Raises:
-        BadInput: unknown kernel or switch, or a switch asked for both ways.
+        BadInput: unknown kernel or switch, a switch asked for both ways, or an option asked for
+            without what it depends on.
     """
     if name not in KERNELS:
         raise BadInput(f"unknown kernel {name!r}; choose one of: {', '.join(KERNELS)}")
@@ -241,5 +284,10 @@ def build_kernel(
     states = {switch: name in kernels for switch, kernels in _ON_IN.items()}
     states.update(dict.fromkeys(on, True))
     states.update(dict.fromkeys(off, False))
+    for option, needed in _DEPENDS_ON.items():
+        if not states[needed]:
+            if option in on:
+                raise BadInput(f"{option} depends on {needed}, which is off")
+            states[option] = False
     title = "".join([name, *(f" --with {s}" for s in on), *(f" --without {s}" for s in off)])
     return Kernel(name=title, **states)

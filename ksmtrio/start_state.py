@@ -67,12 +67,14 @@ class StartState:
     def build(self) -> dict[str, MmStruct]:
         """Set everything up; return the address spaces by process name."""
         self._memory()
-        for merged in self.scenario.ksm.merged:
+        # A kernel without KSM refused the advice and merged nothing.
+        merged_groups = self.scenario.ksm.merged if self.g.kernel.CONFIG_KSM else ()
+        for merged in merged_groups:
             for ref in merged.pages:
                 self._leader[ref] = merged.pages[0]
         specs = [spec for spec in self.scenario.processes if spec.at == "start"]
         processes = {spec.name: self._process(spec) for spec in specs}
-        for merged in self.scenario.ksm.merged:
+        for merged in merged_groups:
             self._merge(merged.pages, processes)
         for spec in specs:
             if spec.forked_from is not None:
@@ -174,7 +176,9 @@ class StartState:
         self.addresses[spec.name] = []
         self._items[spec.name] = []
         for vma_spec in spec.vmas:
-            flags = VM_READ | VM_WRITE | (VM_MERGEABLE if vma_spec.mergeable else 0)
+            flags = VM_READ | VM_WRITE
+            if vma_spec.mergeable and g.kernel.CONFIG_KSM:
+                flags |= VM_MERGEABLE
             start = vpn << PAGE_SHIFT
             end = start + vma_spec.pages * PAGE_SIZE
             vma = Vma(g.rt, mm, start, end, flags=flags)
@@ -325,9 +329,12 @@ class StartState:
     def _cursor(self, processes: dict[str, MmStruct]) -> None:
         """Knobs, and where the scan stands."""
         ksm, spec = self.g.ksm, self.scenario.ksm
-        ksm.ksm_run.value = spec.run
-        ksm.ksm_thread_pages_to_scan.value = spec.pages_to_scan
-        ksm.ksm_thread_sleep_millisecs.value = spec.sleep_millisecs
+        if not self.g.kernel.CONFIG_KSM:
+            return
+        if self.g.kernel.CONFIG_SYSFS:
+            ksm.ksm_run.value = spec.run
+            ksm.ksm_thread_pages_to_scan.value = spec.pages_to_scan
+            ksm.ksm_thread_sleep_millisecs.value = spec.sleep_millisecs
         if spec.cursor is None:
             return
         mm = processes[spec.cursor.process]

@@ -17,8 +17,8 @@ from ksmtrio.mm.memory_failure import soft_offline_page
 from ksmtrio.mm.memory_hotplug import (
     is_mem_section_removable,
     lock_memory_hotplug,
-    offline_pages,
     online_pages,
+    remove_memory,
     remove_section,
     unlock_memory_hotplug,
 )
@@ -97,7 +97,7 @@ async def memory_block_change_state(g: Globals, block: MemoryBlock, *, online: b
                 await block.state.write(SM["4"], MEM_STATE_ONLINE)
         else:
             await block.state.write(SM["3"], MEM_STATE_GOING_OFFLINE)
-            ret = await offline_pages(g, block.section)
+            ret = await remove_memory(g, block.section)
             if ret == 0:
                 await block.state.write(SM["4"], MEM_STATE_OFFLINE)
             else:

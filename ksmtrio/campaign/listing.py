@@ -19,7 +19,7 @@ import trio
 
 from ksmtrio.actor_api import actor_kinds, load_actor_kind
 from ksmtrio.execution import execute, probe
-from ksmtrio.kconfig import KERNELS, SWITCHES, Kernel, build_kernel
+from ksmtrio.kconfig import KERNELS, KINDS, SWITCHES, Kernel, build_kernel
 from ksmtrio.oracles.registry import ORACLES
 from ksmtrio.scenario import Scenario, builtin_groups, load_scenario
 from ksmtrio.sched.points import points_of
@@ -45,10 +45,14 @@ def kernels() -> list[Row]:
 
 
 def switches() -> list[Row]:
-    """Return every switch, with its state in each kernel."""
+    """Return every switch, with its kind and its state in each kernel."""
     states = {name: build_kernel(name).switches() for name in KERNELS}
     return [
-        {**row, "kernels": {name: on[row["name"]] for name, on in states.items()}}
+        {
+            **row,
+            "kind": KINDS[row["name"]],
+            "kernels": {name: on[row["name"]] for name, on in states.items()},
+        }
         for row in _described(SWITCHES)
     ]
 

@@ -16,6 +16,7 @@ from ksmtrio.cli.output import Output
 _COLUMNS: Final = {
     "scenarios": ("name", "group", "points", "actors", "description"),
     "points": ("label", "step", "file"),
+    "switches": ("name", "kind", "description"),
 }
 _COLUMNS_DEFAULT: Final = ("name", "description")
 _NUMBERS: Final = frozenset({"points"})

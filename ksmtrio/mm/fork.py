@@ -66,7 +66,7 @@ async def dup_mmap(g: Globals, mm: MmStruct, oldmm: MmStruct) -> int:
     await oldmm.mmap_sem.down_write(DU["1"])
     await mm.mmap_sem.down_write(DU["1#2"])
     err = 0
-    if await oldmm.flags.test(DU["2"], MMF_VM_MERGEABLE):
+    if g.kernel.CONFIG_KSM and await oldmm.flags.test(DU["2"], MMF_VM_MERGEABLE):
         err = await _ksm_enter(g, mm)
     if not err:
         for vma in oldmm.vmas:
@@ -130,7 +130,7 @@ async def mmput(g: Globals, mm: MmStruct) -> None:
            anon_vma (3.2). Off swapoff's list; mmdrop.
     """
     if await mm.mm_users.dec_and_test(MMPUT["1"]):
-        if await mm.flags.test(MMPUT["2"], MMF_VM_MERGEABLE):
+        if g.kernel.CONFIG_KSM and await mm.flags.test(MMPUT["2"], MMF_VM_MERGEABLE):
             await _ksm_exit(g, mm)
         await exit_mmap(g, mm)
         await mmlist_remove(g, mm, MMPUT["3"])

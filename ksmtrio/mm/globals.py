@@ -132,9 +132,10 @@ class Globals(SharedObject):
         return self.zones[page.nid]
 
     def sysfs_create_group(self, path: str, attributes: Mapping[str, Attribute]) -> SysfsDirectory:
-        """sysfs_create_group(): put a directory of attributes under /sys, at boot."""
+        """sysfs_create_group(): put a directory of attributes under /sys, if there is one."""
         directory = SysfsDirectory(self.rt, path, attributes)
-        self.sysfs.append(directory)
+        if self.kernel.CONFIG_SYSFS:
+            self.sysfs.append(directory)
         return directory
 
     def trace(self, at: str, event: str, **fields: int | str) -> None:

@@ -77,6 +77,8 @@ async def ksm_madvise(
         (0 or a negative errno, vm_flags of the range; the caller splits the vma and stores them).
     """
     flags = vma.vm_flags
+    if not g.kernel.CONFIG_KSM:
+        return 0, flags
     if advice == MADV_MERGEABLE:
         if flags & (VM_MERGEABLE | NEVER_MERGED):
             return 0, flags

@@ -79,10 +79,12 @@ async def ksmd_should_run(g: Globals, at: str) -> bool:
 
 
 async def ksm_scan_thread(g: Globals, *, batches: int) -> None:
-    """KT: ksmd's main loop, for a number of batches.
+    """KT: ksmd's main loop, for a number of batches; none without CONFIG_KSM.
 
     Kernel: mm/ksm.c, ksm_scan_thread(), v2.6.33. Differs: the scenario bounds the batches.
     """
+    if not g.kernel.CONFIG_KSM:
+        return
     ksm = g.ksm
     for _ in range(batches):
         await g.rt.cond_resched(KT["1"])

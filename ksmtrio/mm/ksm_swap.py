@@ -65,7 +65,7 @@ async def ksm_might_need_to_copy(g: Globals, page: Page, vma: Vma, address: Vadd
         `swapin_rechecks_swap_cache` both are kept); or None when memory is short, `page` given up
         as well.
     """
-    if await _serves_as_it_is(g, page, vma, address):
+    if not g.kernel.CONFIG_KSM or await _serves_as_it_is(g, page, vma, address):
         return page
     keeps = g.kernel.swapin_rechecks_swap_cache
     if not keeps:

@@ -6,13 +6,18 @@ from __future__ import annotations
 from errno import EAGAIN, ENOMEM
 
 from ksmtrio.mm.globals import Globals
-from ksmtrio.mm.ksm import ksm_madvise
+from ksmtrio.mm.ksm import MADV_MERGEABLE, MADV_UNMERGEABLE, ksm_madvise
 from ksmtrio.mm.mm_types import MmStruct
 from ksmtrio.mm.mmap import vmas_cut_to
 from ksmtrio.sched.points import Points
 from ksmtrio.units import Vaddr
 
 MADVISE = Points(__name__, "sys_madvise", "", "1 2")
+
+
+def madvise_behavior_valid(g: Globals, advice: int) -> bool:
+    """madvise_behavior_valid(): does this kernel know the advice? KSM's only if it has KSM."""
+    return g.kernel.CONFIG_KSM and advice in (MADV_MERGEABLE, MADV_UNMERGEABLE)
 
 
 async def sys_madvise(g: Globals, mm: MmStruct, start: Vaddr, end: Vaddr, *, advice: int) -> int:

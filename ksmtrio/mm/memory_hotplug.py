@@ -77,16 +77,26 @@ async def lock_memory_hotplug(g: Globals, at: str) -> None:
     """
     if g.kernel.hotplug_has_a_lock or g.kernel.proposed_soft_offline_holds_off_removal:
         await g.mem_hotplug_mutex.lock(MEM_HOTPLUG["1"])
-    if g.pm_mutex is not None:
+    if g.pm_mutex is not None and g.kernel.CONFIG_HIBERNATION:
         await g.pm_mutex.lock(at)
 
 
 async def unlock_memory_hotplug(g: Globals, at: str) -> None:
     """unlock_system_sleep(), and the other. Points: the caller's (pm_mutex), and one."""
-    if g.pm_mutex is not None:
+    if g.pm_mutex is not None and g.kernel.CONFIG_HIBERNATION:
         await g.pm_mutex.unlock(at)
     if g.kernel.hotplug_has_a_lock or g.kernel.proposed_soft_offline_holds_off_removal:
         await g.mem_hotplug_mutex.unlock(MEM_HOTPLUG["2"])
+
+
+async def remove_memory(g: Globals, section: Section) -> int:
+    """remove_memory(): take a block offline; -EINVAL in a kernel without CONFIG_MEMORY_HOTREMOVE.
+
+    Kernel: mm/memory_hotplug.c, remove_memory(), v2.6.33.
+    """
+    if not g.kernel.CONFIG_MEMORY_HOTREMOVE:
+        return -EINVAL
+    return await offline_pages(g, section)
 
 
 async def offline_pages(g: Globals, section: Section) -> int:
@@ -287,7 +297,11 @@ async def is_mem_section_removable(g: Globals, section: Section) -> bool:
         1. Read its migratetype. MOVABLE: go to 3.
         2. Read whether its first page begins a free chunk as large as the pageblock; no: return no.
         3. Read the flags of its first page; PG_reserved: return no.
+
+    Without CONFIG_MEMORY_HOTREMOVE nothing is.
     """
+    if not g.kernel.CONFIG_MEMORY_HOTREMOVE:
+        return False
     for pfn in range(section.start_pfn, section.end_pfn, section.pageblock_nr_pages):
         migratetype = await section.pageblock_of(pfn).read(REMOVABLE["1"])
         pages = [g.pfn_to_page(pfn + n) for n in range(section.pageblock_nr_pages)]

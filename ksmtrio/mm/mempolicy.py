@@ -10,7 +10,7 @@ Differs: every task has CAP_SYS_NICE and may use all nodes, so that nothing answ
 from __future__ import annotations
 
 from collections.abc import Collection
-from errno import EFAULT, EINVAL, EIO, ESRCH
+from errno import EFAULT, EINVAL, EIO, ENOSYS, ESRCH
 from typing import Final, Protocol
 
 from ksmtrio.errors import NullDereference
@@ -146,8 +146,9 @@ async def do_mbind(
     mmap_sem for write from the check through the migration.
 
     Returns:
-        0; -EINVAL, -ENOMEM; -EFAULT where the range is not mapped, as `check_range` sees it; -EIO
-        for a page that MPOL_MF_STRICT does not forgive.
+        0; -EINVAL, -ENOMEM; -ENOSYS to move pages without CONFIG_MIGRATION; -EFAULT where the range
+        is not mapped, as `check_range` sees it; -EIO for a page that MPOL_MF_STRICT does not
+        forgive.
     """
     if flags & ~_VALID_FLAGS or start % PAGE_SIZE:
         return -EINVAL
@@ -165,7 +166,9 @@ async def do_mbind(
     if new is None:
         flags |= MPOL_MF_DISCONTIG_OK
     if flags & _MOVING:
-        await migrate_prep(g)
+        err = await migrate_prep(g)
+        if err:
+            return err
     await mm.mmap_sem.down_write(MB["3"])
     err, new = await mpol_set_nodemask(g, new, nodes, MB["3#2"])
     if err == 0:
@@ -430,6 +433,8 @@ async def do_migrate_pages(
     Returns:
         Number of pages that could not be moved, or -ENOMEM.
     """
+    if not g.kernel.CONFIG_MIGRATION:
+        return -ENOSYS
     await migrate_prep(g)
     await mm.mmap_sem.down_read(DM["2"])
     sources, targets = sorted(set(from_nodes)), sorted(set(to_nodes))

@@ -7,7 +7,7 @@ move_pages(2) is in migrate_syscalls.py. Tests: `tests/unit/test_migrate.py`, `t
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from errno import EAGAIN, EBUSY, ENOMEM
+from errno import EAGAIN, EBUSY, ENOMEM, ENOSYS
 from typing import Final, NamedTuple
 
 from ksmtrio.errors import KernelBug
@@ -86,6 +86,8 @@ async def migrate_prep(g: Globals) -> int:
     Steps of MP:
         1. lru_add_drain_all: have every CPU empty its pagevecs, and sleep until they have.
     """
+    if not g.kernel.CONFIG_MIGRATION:
+        return -ENOSYS
     await lru_add_drain_all(g, MP["1"])
     return 0
 
@@ -104,8 +106,11 @@ async def migrate_pages(
         offlining: KSM pages may be moved, because the caller has locked ksmd out.
 
     Returns:
-        Number of pages not moved, or -ENOMEM.
+        Number of pages not moved, -ENOMEM, or -ENOSYS without CONFIG_MIGRATION.
     """
+    if not g.kernel.CONFIG_MIGRATION:
+        # The stub knows of no LRU lists: what the caller isolated stays so.
+        return -ENOSYS
     failed, retry, rc = 0, 1, 0
     left = list(pages)
     for number in range(PASSES_MAX):

@@ -11,7 +11,7 @@ Differs: every task has CAP_SYS_NICE and may move every other's pages, so that n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from errno import EACCES, EBUSY, EFAULT, EINVAL, ENODEV, ENOENT, ENOMEM, ESRCH
+from errno import EACCES, EBUSY, EFAULT, EINVAL, ENODEV, ENOENT, ENOMEM, ENOSYS, ESRCH
 from typing import Final
 
 import attrs
@@ -93,8 +93,10 @@ async def sys_move_pages(
 
     Returns:
         0; -EINVAL, -ESRCH, -EFAULT, -ENODEV, -EACCES or -ENOMEM. That pages did not move is no
-        error.
+        error. -ENOSYS without CONFIG_MIGRATION: there is no such call then.
     """
+    if not g.kernel.CONFIG_MIGRATION:
+        return -ENOSYS
     if flags & ~(MPOL_MF_MOVE | MPOL_MF_MOVE_ALL):
         return -EINVAL
     if not await get_task_mm(mm, SYS_MOVE_PAGES["1"]):

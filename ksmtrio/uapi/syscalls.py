@@ -14,8 +14,7 @@ from ksmtrio.errors import SyscallError
 from ksmtrio.mm import mmap
 from ksmtrio.mm.fork import dup_mm, exit_mm
 from ksmtrio.mm.globals import Globals
-from ksmtrio.mm.ksm import MADV_MERGEABLE, MADV_UNMERGEABLE
-from ksmtrio.mm.madvise import sys_madvise
+from ksmtrio.mm.madvise import madvise_behavior_valid, sys_madvise
 from ksmtrio.mm.mempolicy import sys_mbind, sys_migrate_pages
 from ksmtrio.mm.migrate_syscalls import sys_move_pages
 from ksmtrio.mm.mm_types import MmStruct
@@ -53,7 +52,7 @@ async def madvise(g: Globals, mm: MmStruct, start: Vaddr, length: int, advice: i
     """madvise(2), MADV_MERGEABLE and MADV_UNMERGEABLE. `start` and `length` in bytes."""
     _alive(mm)
     end = _page_range(start, length)
-    if advice not in (MADV_MERGEABLE, MADV_UNMERGEABLE):
+    if not madvise_behavior_valid(g, advice):
         raise SyscallError(EINVAL)
     if end == start:
         return 0

@@ -7,7 +7,7 @@ import attrs
 import pytest
 
 from ksmtrio.errors import BadInput
-from ksmtrio.kconfig import KERNELS, SWITCHES, Kernel, build_kernel
+from ksmtrio.kconfig import KERNELS, KINDS, SWITCHES, Kernel, build_kernel
 
 SEED_PATCH = {
     "stable_node_by_pfn",
@@ -61,7 +61,27 @@ def test_one_switch_turns_and_no_other(kernel: str, switch: str) -> None:
     named = build_kernel(kernel).switches()
     turn = "without" if named[switch] else "with_"
     turned = build_kernel(kernel, **{turn: [switch]}).switches()
-    assert {name for name in named if named[name] != turned[name]} == {switch}
+    dependents = {"CONFIG_MEMORY_HOTREMOVE"} if switch == "CONFIG_MIGRATION" else set()
+    assert {name for name in named if named[name] != turned[name]} == {switch} | dependents
+
+
+def test_options_are_on_in_every_kernel_and_kinds_tell_them_from_switches() -> None:
+    options = {name for name, kind in KINDS.items() if kind == "option"}
+    assert options == {
+        f"CONFIG_{name}"
+        for name in ("KSM", "SYSFS", "MIGRATION", "MEMORY_HOTREMOVE", "HIBERNATION")
+    }
+    for kernel in KERNELS:
+        assert all(build_kernel(kernel).switches()[option] for option in options)
+    assert {name for name, kind in KINDS.items() if kind == "patch"} == SEED_PATCH
+    assert {name for name, kind in KINDS.items() if kind == "quirk"} == {
+        "node_isset_returns_minus_one"
+    }
+
+
+def test_option_asked_for_without_what_it_depends_on_is_bad_input() -> None:
+    with pytest.raises(BadInput, match="CONFIG_MEMORY_HOTREMOVE depends on CONFIG_MIGRATION"):
+        build_kernel(with_=["CONFIG_MEMORY_HOTREMOVE"], without=["CONFIG_MIGRATION"])
 
 
 def test_with_turns_a_switch_on() -> None:
