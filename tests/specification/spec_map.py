@@ -295,7 +295,8 @@ def _dead_waivers(of: Map) -> Iterator[str]:
 
 
 def _silent(of: Map) -> Iterator[str]:
-    for label in sorted(of.silent):
+    tagged = {row["label"] for row in of.rows if row["tag"]}
+    for label in sorted(of.silent & tagged):
         yield f"{label}: no awaited operation announces it; only unlocks or exceptions name it"
 
 
