@@ -153,6 +153,16 @@ class Kernel:
         '(2010, "mm: fix swapin race condition", "mm: further fix swapin race condition")',
         on_in=_FIXED,
     )
+    swapin_copies_once_unmerged: bool = _switch(
+        "after run=2 a KSM page comes back from swap as a copy "
+        '(2013, "ksm: remove old stable nodes more thoroughly")',
+        on_in=_FIXED,
+    )
+    swapoff_might_copy: bool = _switch(
+        "swapoff asks ksm_might_need_to_copy what to map, as a fault does "
+        '(2013, "mm,ksm: swapoff might need to copy")',
+        on_in=_FIXED,
+    )
     migrate_skips_unmapped_anon: bool = _switch(
         "unmap_and_move leaves an unmapped anonymous page alone, and moves one in the swap cache "
         "without walking its anon_vma "

@@ -44,13 +44,17 @@ async def unmerge_and_remove_all_rmap_items(g: Globals) -> int:
             raise EmulatorError(f"{slot.name} is on the list and has no mm")
         await mm.mmap_sem.down_read(UA["3"])
         err = await _unmerge_vmas(g, mm)
+        if not err:
+            await remove_trailing_rmap_items(g, slot, 0)
+            if g.kernel.proposed_items_follow_mappings:
+                # A swap-in that relied on an item just removed has mapped its page meanwhile.
+                err = await _unmerge_vmas(g, mm)
         if err:
             await mm.mmap_sem.up_read(UA["12"])
             await ksm.ksm_mmlist_lock.lock(UA["12#2"])
             cursor.mm_slot = ksm.head
             ksm.ksm_mmlist_lock.unlock(UA["12#2"])
             return err
-        await remove_trailing_rmap_items(g, slot, 0)
         await _leave_slot(g, slot, mm)
     await cursor.seqnr.write(UA["11"], 0)
     return 0

@@ -11,6 +11,7 @@ from errno import EINTR, EINVAL, ENOMEM
 from ksmtrio.mm.filemap import wait_on_page_writeback
 from ksmtrio.mm.fork import mmput
 from ksmtrio.mm.globals import Globals
+from ksmtrio.mm.ksm_swap import page_for_swapoff
 from ksmtrio.mm.mm_types import MmStruct, Page, Pte, Vma, page_anon_vma
 from ksmtrio.mm.page_flags import PG_DIRTY, PG_SWAPCACHE
 from ksmtrio.mm.page_io import swap_writepage
@@ -35,6 +36,7 @@ UU = Points(
     "7/page_swapcount 7#2 7#3 7/wait_on_page_writeback 7/wait_on_page_writeback#2 8 8#2 8#3 8#4 "
     "8/put_page 8#5",
 )
+COPY = Points(__name__, "unuse_pte", "", "unlock")
 UNUSE = Points(
     __name__,
     "unuse_mm",
@@ -114,17 +116,23 @@ async def _try_to_unuse(g: Globals) -> int:
                 return -ENOMEM
             await g.rt.cond_resched(UU["3#2"])
             continue
-        await _unuse_page(g, page, entry)
+        err = await _unuse_page(g, page, entry)
+        if err:
+            return err
         await g.rt.cond_resched(UU["8#5"])
 
 
-async def _unuse_page(g: Globals, page: Page, entry: SwapEntry) -> None:
-    """UU.4-8: replace every pte that holds the slot, then free the slot."""
+async def _unuse_page(g: Globals, page: Page, entry: SwapEntry) -> int:
+    """UU.4-8: replace every pte that holds the slot, then free the slot. Returns 0 or -ENOMEM."""
     await page.page_lock.wait_unlocked(UU["4a"])
     await wait_on_page_writeback(page, UU["4b"])
     await page.page_lock.lock(UU["4c"])
     await wait_on_page_writeback(page, UU["4d"])
-    await _unuse_mms(g, page, entry)
+    err = await _unuse_mms(g, page, entry)
+    if err:
+        await page.page_lock.unlock(UU["8#4"])
+        await put_page(g, page, UU["8/put_page"])
+        return err
     if await page_swapcount(g, entry, UU["7"]):
         # Former KSM sharers with other anon_vmas: they will read the slot into another page.
         flags = await page.flags.read(UU["7#2"])
@@ -138,9 +146,10 @@ async def _unuse_page(g: Globals, page: Page, entry: SwapEntry) -> None:
     await page.flags.set(UU["8#3"], PG_DIRTY)
     await page.page_lock.unlock(UU["8#4"])
     await put_page(g, page, UU["8/put_page"])
+    return 0
 
 
-async def _unuse_mms(g: Globals, page: Page, entry: SwapEntry) -> None:
+async def _unuse_mms(g: Globals, page: Page, entry: SwapEntry) -> int:
     """UU.5: search every mm on the list while ptes hold the slot; each is pinned meanwhile."""
     swap = g.swap
     seen: list[MmStruct] = []
@@ -153,13 +162,16 @@ async def _unuse_mms(g: Globals, page: Page, entry: SwapEntry) -> None:
                 break
         swap.mmlist_lock.unlock(UU["5#3"])
         if found is None:
-            return
+            return 0
         seen.append(found)
-        await unuse_mm(g, found, entry, page)
+        err = await unuse_mm(g, found, entry, page)
         await mmput(g, found)
+        if err:
+            return err
+    return 0
 
 
-async def unuse_mm(g: Globals, mm: MmStruct, entry: SwapEntry, page: Page) -> None:
+async def unuse_mm(g: Globals, mm: MmStruct, entry: SwapEntry, page: Page) -> int:
     """unuse_mm(): replace one pte of an mm that holds the slot; page locked.
 
     Kernel: mm/swapfile.c, v2.6.33; UU.6: .1 mmap_sem, which may only be tried while the page is
@@ -167,14 +179,17 @@ async def unuse_mm(g: Globals, mm: MmStruct, entry: SwapEntry, page: Page) -> No
     anon_vma has one address there, a KSM page or a fresh one may be anywhere; .3 the pte; .4 map
     the page; .5 done after the first. A KSM page may have more: those will read the slot into
     another page.
-    Differs: memory control groups cannot refuse the charge, so it cannot fail.
+    Differs: memory control groups cannot refuse the charge.
+
+    Returns:
+        0; or -ENOMEM for want of a copy, with `swapoff_might_copy` alone.
     """
     if not await mm.mmap_sem.down_read_trylock(UNUSE["6.1"]):
         await activate_page(g, page, UNUSE["6.1"])
         await page.page_lock.unlock(UNUSE["6.1#2"])
         await mm.mmap_sem.down_read(UNUSE["6.1#3"])
         await page.page_lock.lock(UNUSE["6.1#4"])
-    done = False
+    done = 0
     for vma in mm.vmas:
         if await vma.anon_vma.read(UNUSE["6.2"]) is None:
             continue
@@ -185,6 +200,7 @@ async def unuse_mm(g: Globals, mm: MmStruct, entry: SwapEntry, page: Page) -> No
         if done:
             break
     await mm.mmap_sem.up_read(UNUSE["6.5"])
+    return min(done, 0)
 
 
 async def _addresses_in(page: Page, vma: Vma) -> range:
@@ -198,23 +214,39 @@ async def _addresses_in(page: Page, vma: Vma) -> range:
     return range(0) if address is None else range(address, address + PAGE_SIZE, PAGE_SIZE)
 
 
-async def _unuse_pte(g: Globals, vma: Vma, address: Vaddr, entry: SwapEntry, page: Page) -> bool:
-    """unuse_pte(): map the page where the entry is. Returns whether it was there."""
-    mm = vma.vm_mm
-    if address >> PAGE_SHIFT not in mm.ptes:
-        return False
-    cell, ptl = mm.pte(address), mm.ptl(address)
-    held = Pte("swap", entry)
-    if await cell.read(UNUSE["6.3"]) != held:
-        return False
+async def _unuse_pte(g: Globals, vma: Vma, address: Vaddr, entry: SwapEntry, page: Page) -> int:
+    """unuse_pte(): map the page, or a copy, where the entry is.
+
+    Returns:
+        1 if it was there, 0 if not, -ENOMEM for want of a copy.
+    """
+    if address >> PAGE_SHIFT not in vma.vm_mm.ptes:
+        return 0
+    if await vma.vm_mm.pte(address).read(UNUSE["6.3"]) != Pte("swap", entry):
+        return 0
+    if not g.kernel.swapoff_might_copy:
+        return await _replace_entry(g, vma, address, entry, page)
+    used = await page_for_swapoff(g, page, vma, address)
+    if used is None:
+        return -ENOMEM
+    done = await _replace_entry(g, vma, address, entry, used)
+    if used is not page:
+        await used.page_lock.unlock(COPY["unlock"])
+        await put_page(g, used, UU["8/put_page"])
+    return done
+
+
+async def _replace_entry(g: Globals, vma: Vma, address: Vaddr, entry: SwapEntry, page: Page) -> int:
+    """UU.6.3-4: map a locked page, unless the entry has gone. Returns 1 or 0."""
+    cell, ptl = vma.vm_mm.pte(address), vma.vm_mm.ptl(address)
     await ptl.lock(UNUSE["6.3#2"])
-    if await cell.read(UNUSE["6.3#3"]) != held:
+    if await cell.read(UNUSE["6.3#3"]) != Pte("swap", entry):
         ptl.unlock(UNUSE["6.3#3"])
-        return False
+        return 0
     await get_page(page, UNUSE["6.4"])
     await cell.write(UNUSE["6.4/set_pte"], Pte("present", page.pfn))
     await page_add_anon_rmap(page, vma, address, UNUSE["6.4"])
     await swap_free(g, entry, UNUSE["6.4"])
     await activate_page(g, page, UNUSE["6.4"])
     ptl.unlock(UNUSE["6.4"])
-    return True
+    return 1

@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from errno import ENOMEM
 from typing import Any
 
 import pytest
 
+from ksmtrio.mm.ksm_sysfs import run_store
+from ksmtrio.mm.swapfile_off import sys_swapoff
+from ksmtrio.sched.choices import Choices
 from tests.kernel_world import KernelWorld, ksm, process
 from tests.latent.defects import ORPHANED, assert_defect, fork
 from tests.swap_world import SWAP, settle, swap_to_cache
@@ -99,3 +103,64 @@ def test_unmergeable_advice_does_not_reach_a_page_in_swap(
         await settle(w)
 
     assert judged(body, **kernel) == found
+
+
+async def unmerged_in_swap(w: KernelWorld) -> None:
+    """Write run=2 while the shared page is in the swap cache."""
+    await swap_to_cache(w, "B:0")
+    assert await run_store(w.g, "2") == 1
+
+
+@pytest.mark.parametrize(
+    ("kernel", "found"),
+    [
+        ({}, [UNFINDABLE]),
+        ({"with_": ["swapin_copies_once_unmerged"]}, []),
+        ({"kernel": "latest-fixes"}, []),
+    ],
+)
+def test_unmerging_everything_does_not_reach_a_page_in_swap(
+    kernel: dict[str, Any], found: list[str]
+) -> None:
+    async def body(w: KernelWorld) -> None:
+        page = w.page("B:0")
+        await unmerged_in_swap(w)
+        assert await w.load("B:0") == (0, 7)
+        assert (w.page("B:0") is page) == bool(found)
+        await settle(w)
+
+    assert judged(body, **kernel) == found
+
+
+@pytest.mark.parametrize(
+    ("kernel", "found"),
+    [
+        ({}, True),
+        ({"with_": ["swapin_copies_once_unmerged"]}, True),
+        ({"with_": ["swapin_copies_once_unmerged", "swapoff_might_copy"]}, False),
+        ({"kernel": "latest-fixes"}, False),
+    ],
+)
+def test_swapoff_brings_a_ksm_page_back_where_it_was_unmerged(
+    kernel: dict[str, Any], *, found: bool
+) -> None:
+    async def body(w: KernelWorld) -> None:
+        await unmerged_in_swap(w)
+        await settle(w)
+        assert await sys_swapoff(w.g) == 0
+        assert (w.contents("A"), w.contents("fork"), w.contents("B")) == ([7, 5], [7, 5], [7])
+
+    assert (UNFINDABLE in judged(body, **kernel)) == found
+
+
+def test_swapoff_without_memory_for_a_copy_leaves_the_area_as_it_was() -> None:
+    async def body(w: KernelWorld) -> None:
+        await unmerged_in_swap(w)
+        await settle(w)
+        assert await sys_swapoff(w.g) == -ENOMEM
+        assert w.pte("B:0").swap
+        assert (await w.load("B:0"))[1] == 7
+
+    first_copy = Choices(faults=[0, 0, 0, 0, 1])
+    options: dict[str, Any] = {"faults": ["enomem"], "choices": first_copy}
+    assert judged(body, kernel="latest-fixes", **options) == []
