@@ -47,6 +47,11 @@ class Lock:
         """Return who holds the lock."""
         raise NotImplementedError
 
+    @property
+    def shared(self) -> bool:
+        """Whether its holders are readers, who do not keep each other out."""
+        return False
+
     def held_by(self, actor: ActorState) -> bool:
         """Return whether `actor` holds the lock in any mode."""
         return actor in self.holders()

@@ -27,6 +27,11 @@ class RwSem(Lock):
         self._readers: list[ActorState] = []
         self._queue: list[tuple[ActorState, bool]] = []
 
+    @property
+    def shared(self) -> bool:
+        """Whether its holders are readers."""
+        return self._writer is None
+
     def holders(self) -> Sequence[ActorState]:
         """Return the writer or the readers."""
         return self._readers if self._writer is None else (self._writer,)

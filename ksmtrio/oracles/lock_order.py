@@ -62,12 +62,20 @@ class LockOrder:
     def __init__(self) -> None:
         self._edges: dict[tuple[str, str], list[Edge]] = {}
         self._classes: dict[str, str] = {}
+        self._nests: set[tuple[Any, ...]] = set()
 
     def acquired(self, actor: ActorState, lock: Any, event: str) -> None:
         """Enter the edges into a lock that was just taken (a `LockWatcher`)."""
         held: list[Any] = actor.held
         if len(held) < 2 or event in CANNOT_WAIT:
             return
+        readers = 0
+        for outer in held:
+            readers = 2 * readers + outer.shared
+        nest = (readers, *held)
+        if nest in self._nests:
+            return
+        self._nests.add(nest)
         for number, outer in enumerate(held[:-1]):
             key = (outer.lock_class, lock.lock_class)
             if key[0] == key[1]:
@@ -78,15 +86,13 @@ class LockOrder:
             ways = self._edges.get(key)
             if ways is None:
                 ways = self._edges[key] = []
-            elif not ways[0].gates:
-                continue
             self._enter(ways, actor, held[:number], outer, lock)
 
     def _enter(
         self, ways: list[Edge], actor: ActorState, around: list[Any], outer: Any, lock: Any
     ) -> None:
         """Keep the ways with the fewest locks around them; one without any suffices."""
-        gates = frozenset(gate.name for gate in around if _exclusive(gate, actor))
+        gates = frozenset(gate.name for gate in around if not gate.shared)
         if any(way.gates <= gates for way in ways):
             return
         if len(ways) >= GATES_MAX:
@@ -112,12 +118,6 @@ class LockOrder:
             if not frozenset.intersection(*(way.gates for way in ways)):
                 return ways
         return None
-
-
-def _exclusive(lock: Any, actor: ActorState) -> bool:
-    """Return whether the actor keeps everybody else out; readers of a rwsem do not."""
-    write_held_by = getattr(lock, "write_held_by", None)
-    return write_held_by is None or bool(write_held_by(actor))
 
 
 def _without_loose_ends(edges: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -14,11 +14,13 @@ from ksmtrio.mm.globals import Globals
 from ksmtrio.mm.mm_types import MmStruct
 from ksmtrio.mm.numa_maps import read_numa_maps
 from ksmtrio.sched.points import Points
+from ksmtrio.uapi.answer import system_call
 from ksmtrio.units import PAGE_SHIFT, ULONG_MASK, Pfn, Vaddr
 
 PAGEMAP = Points(__name__, "pagemap_read", "", "1 2")
 
 
+@system_call
 async def numa_maps(g: Globals, mm: MmStruct) -> str:
     """Read `/proc/PID/numa_maps`: one line an area.
 
@@ -31,6 +33,7 @@ async def numa_maps(g: Globals, mm: MmStruct) -> str:
     return text
 
 
+@system_call
 async def pagemap(g: Globals, mm: MmStruct, address: Vaddr) -> Pfn | None:
     """Read one entry of `/proc/PID/pagemap`: the frame that is mapped at an address.
 

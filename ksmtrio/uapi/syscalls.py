@@ -23,6 +23,7 @@ from ksmtrio.mm.swapfile_off import sys_swapoff
 from ksmtrio.mm.task_types import SIGKILL
 from ksmtrio.mm.vmscan_reclaim import try_to_free_pages
 from ksmtrio.sched.points import Points
+from ksmtrio.uapi.answer import system_call
 from ksmtrio.units import PAGE_SIZE, Nid, Vaddr
 
 KILL = Points(__name__, "sys_kill", "", "1 1#2")
@@ -48,6 +49,7 @@ def _page_range(start: Vaddr, length: int) -> Vaddr:
     return start + ((length + PAGE_SIZE - 1) & -PAGE_SIZE)
 
 
+@system_call
 async def madvise(g: Globals, mm: MmStruct, start: Vaddr, length: int, advice: int) -> int:
     """madvise(2), MADV_MERGEABLE and MADV_UNMERGEABLE. `start` and `length` in bytes."""
     _alive(mm)
@@ -59,6 +61,7 @@ async def madvise(g: Globals, mm: MmStruct, start: Vaddr, length: int, advice: i
     return _check(await sys_madvise(g, mm, start, end, advice=advice))
 
 
+@system_call
 async def munmap(g: Globals, mm: MmStruct, start: Vaddr, length: int) -> int:
     """munmap(2). `start` and `length` in bytes."""
     _alive(mm)
@@ -68,6 +71,7 @@ async def munmap(g: Globals, mm: MmStruct, start: Vaddr, length: int) -> int:
     return _check(await mmap.do_munmap(g, mm, start, end))
 
 
+@system_call
 async def mbind(
     g: Globals,
     mm: MmStruct,
@@ -82,6 +86,7 @@ async def mbind(
     return _check(await sys_mbind(g, mm, start, length, mode, nodes, flags))
 
 
+@system_call
 async def move_pages(
     g: Globals, mm: MmStruct, pages: Sequence[Vaddr], nodes: Sequence[Nid] | None, flags: int
 ) -> list[int]:
@@ -91,6 +96,7 @@ async def move_pages(
     return status
 
 
+@system_call
 async def migrate_pages(
     g: Globals, mm: MmStruct, old_nodes: Collection[Nid], new_nodes: Collection[Nid]
 ) -> int:
@@ -98,6 +104,7 @@ async def migrate_pages(
     return _check(await sys_migrate_pages(g, mm, old_nodes, new_nodes))
 
 
+@system_call
 async def fork(g: Globals, mm: MmStruct, name: str) -> MmStruct:
     """fork(2). Returns the child's address space, which has one user: the child."""
     _alive(mm)
@@ -107,21 +114,25 @@ async def fork(g: Globals, mm: MmStruct, name: str) -> MmStruct:
     return child
 
 
+@system_call
 async def exit_(g: Globals, mm: MmStruct) -> None:
     """exit(2): the task drops its address space."""
     _check(await exit_mm(g, mm))
 
 
+@system_call
 async def swapoff(g: Globals) -> int:
     """swapoff(2) of the one swap area."""
     return _check(await sys_swapoff(g))
 
 
+@system_call
 async def kill(g: Globals, actor_name: str, sig: int = SIGKILL) -> int:
     """kill(2). Kernel threads ignore signals."""
     return _check(await send_sig(g, actor_name, KILL["1"], sig))
 
 
+@system_call
 async def reclaim(g: Globals, nr_pages: int) -> int:
     """What a task does that allocates memory when there is none: direct reclaim.
 
@@ -137,6 +148,7 @@ async def reclaim(g: Globals, nr_pages: int) -> int:
     return freed
 
 
+@system_call
 async def return_to_user(g: Globals) -> bool:
     """What a task does on its way back to user space: take the signals that are pending.
 

@@ -17,6 +17,7 @@ from ksmtrio.mm.ksm_sysfs import KSM_SYSFS
 from ksmtrio.mm.signal import errno_of
 from ksmtrio.mm.sysfs_types import Attribute
 from ksmtrio.sched.points import Points
+from ksmtrio.uapi.answer import system_call
 from ksmtrio.units import PAGE_SIZE
 
 OPEN = Points(__name__, "sysfs_open_file", "", "1")
@@ -51,6 +52,7 @@ async def _open(g: Globals, path: str) -> Attribute:
     raise SyscallError(ENOENT)
 
 
+@system_call
 async def read(g: Globals, path: str) -> str:
     """Read a file of sysfs.
 
@@ -64,6 +66,7 @@ async def read(g: Globals, path: str) -> str:
     return await attribute.show()
 
 
+@system_call
 async def write(g: Globals, path: str, text: str) -> int:
     """Write a file of sysfs; return the number of bytes written.
 
@@ -180,6 +183,7 @@ async def write_soft_offline_page(g: Globals, text: str) -> int:
     return await write(g, f"{MEMORY_SYSFS}/soft_offline_page", text)
 
 
+@system_call
 async def eject_memory(g: Globals, block: MemoryBlock) -> int:
     """Have the architecture remove an offline block's section; not a file, but its end.
 
