@@ -218,6 +218,11 @@ class Kernel:
         "__ksm_enter looks under ksm_mmlist_lock whether the list is empty (ours, not upstream)",
         on_in=_FIXED,
     )
+    proposed_unstable_tree_lasts_as_long_as_seqnr: bool = _switch(
+        "the unstable tree is emptied as seqnr advances, not as the next scan begins "
+        "(ours, not upstream)",
+        on_in=_FIXED,
+    )
     proposed_insert_before_upgrade: bool = _switch(
         "a page gets its stable node as it becomes a KSM page, or does not become one "
         "(ours, not upstream)",

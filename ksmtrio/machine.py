@@ -157,6 +157,12 @@ class Machine:
                 "rmap_items": ksm.ksm_rmap_items.value,
                 "full_scans": ksm.cursor.seqnr.value,
             },
+            "knobs": [
+                ksm.ksm_run.value,
+                ksm.ksm_thread_pages_to_scan.value,
+                ksm.ksm_thread_sleep_millisecs.value,
+            ],
+            "signals": {name: task.pending.value for name, task in sorted(g.tasks.items())},
             "blocks": {
                 block.name: [block.state.value, [m.value for m in block.section.migratetypes]]
                 for block in self.memory_blocks

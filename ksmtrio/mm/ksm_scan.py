@@ -143,7 +143,10 @@ async def scan_get_next_rmap_item(g: Globals) -> tuple[RmapItem, Page] | None:
     if slot is ksm.head:
         if g.kernel.scan_drains_pagevecs:
             await lru_add_drain_all(g, SG_DRAIN["3"])
-        ksm.unstable_root = []
+        if not g.kernel.proposed_unstable_tree_lasts_as_long_as_seqnr:
+            # An unmerging that failed leaves the cursor here in the middle of a scan. Then items
+            # of this very seqnr are in the tree that is forgotten now.
+            ksm.unstable_root = []
         await ksm.ksm_mmlist_lock.lock(SG["4"])
         slot = ksm.mm_list[0] if ksm.mm_list else ksm.head
         cursor.mm_slot = slot
@@ -165,6 +168,8 @@ async def scan_get_next_rmap_item(g: Globals) -> tuple[RmapItem, Page] | None:
         slot = await _next_slot(g, slot, mm)
         if slot is ksm.head:
             await adjust(cursor.seqnr, SG["14"], +1)
+            if g.kernel.proposed_unstable_tree_lasts_as_long_as_seqnr:
+                ksm.unstable_root = []
             return None
         cursor.address, cursor.rmap_list = 0, 0
 

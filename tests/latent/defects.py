@@ -92,6 +92,19 @@ ONLY_SLOT = small(process("A", "7"), _LEAVER)
 LEFT_MM = small(process("A", '"-"'), _LEAVER)
 """The same with nothing mapped, so that its slot is easily freed."""
 
+_RUN = '{{ op = "sysfs_write", path = "/sys/kernel/mm/ksm/run", text = "{}" }}'
+
+UNMERGED_MM = small(process("A", '"-"'), _LEAVER + task("writer", "", _RUN.format(2)))
+"""The same while everything is taken apart."""
+
+INTERRUPTED = small(
+    process("A", "7", _SEEN) + process("B", "8", _SEEN) + process("C", "9", _SEEN),
+    task("writer", "", _RUN.format(2))
+    + task("killer", "", '{ op = "kill", actor = "writer" }', _RUN.format(1)),
+    ksm="batches = 3\npages_to_scan = 2",
+)
+"""Who takes everything apart is killed while ksmd is in the middle of a full scan."""
+
 LAST_SLOT = small(
     process("A", "7", _SEEN) + area("B", "8"),
     _LEAVER + task("newcomer", "B", '{ op = "madvise", page = 0, advice = "MERGEABLE" }'),

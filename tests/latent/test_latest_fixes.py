@@ -11,18 +11,22 @@ from ksmtrio.scenario.schema import Scenario
 from tests.campaigns import search
 from tests.latent.defects import (
     FORKED,
+    INTERRUPTED,
     LAST_SLOT,
     LEFT_MM,
     ONLY_SLOT,
     ORPHANED,
     REFILLED,
     UNMAPPED,
+    UNMERGED_MM,
     VETOED,
 )
 
 SHOWN_BY = [
     (ONLY_SLOT, "bugs:null-dereference@scan_get_next_rmap_item.6"),
     (LEFT_MM, "slab:use-after-free@scan_get_next_rmap_item.12#2"),
+    (UNMERGED_MM, "slab:use-after-free@unmerge_and_remove_all_rmap_items.8"),
+    (INTERRUPTED, "bugs:null-dereference@remove_rmap_item_from_tree.8#2"),
     (LAST_SLOT, "progress:hung-task@ksm_scan_thread.7"),
     (ORPHANED, "rmap:unfindable-ksm-mapping@quiescence"),
     (UNMAPPED, "slab:use-after-free@rmap_walk_anon.2"),

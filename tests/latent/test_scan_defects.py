@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from tests.kernel_world import KernelWorld, process
-from tests.latent.defects import LAST_SLOT, LEFT_MM, ONLY_SLOT, assert_defect
+from tests.latent.defects import (
+    INTERRUPTED,
+    LAST_SLOT,
+    LEFT_MM,
+    ONLY_SLOT,
+    UNMERGED_MM,
+    assert_defect,
+)
 
 
 def test_the_only_slot_may_go_between_ksmds_two_looks_at_the_list() -> None:
@@ -30,6 +37,31 @@ def test_ksmd_releases_the_mmap_sem_of_an_mm_that_is_gone() -> None:
         "ksmd",
         signature="slab:use-after-free@scan_get_next_rmap_item.12#2<-mmput.3",
         fix="scan_drops_mmap_sem_first",
+    )
+
+
+def test_unmerging_releases_the_mmap_sem_of_an_mm_that_is_gone() -> None:
+    assert_defect(
+        UNMERGED_MM,
+        "writer@unmerge_and_remove_all_rmap_items.8",  # the cursor has left A's slot
+        "leaver",
+        "writer",
+        signature="slab:use-after-free@unmerge_and_remove_all_rmap_items.8<-mmput.3",
+        fix="scan_drops_mmap_sem_first",
+    )
+
+
+def test_an_interrupted_unmerging_leaves_items_of_an_unstable_tree_that_is_forgotten() -> None:
+    assert_defect(
+        INTERRUPTED,
+        "ksmd@ksm_scan_thread.7#2",  # A's and B's items are in the unstable tree, C's turn is next
+        "writer@unmerge_ksm_pages.2",
+        "killer@run_store.2",
+        "writer",  # gives up at A: the cursor is at the head
+        "killer",
+        "ksmd",  # begins anew, and takes A's item out of the tree
+        signature="bugs:null-dereference@remove_rmap_item_from_tree.8#2",
+        fix="proposed_unstable_tree_lasts_as_long_as_seqnr",
     )
 
 
