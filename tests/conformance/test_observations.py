@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from ksmtrio.campaign.known import known_issues_of, match_known
 from tests.conformance import programs_hotremove, programs_ksm, programs_migration
 from tests.conformance.programs import PROGRAMS
 from tests.conformance.world import Bench, observations
@@ -73,9 +72,7 @@ def test_program_asks_what_the_real_kernel_was_asked(scenario: str) -> None:
 def test_no_oracle_objects_but_to_what_is_known(scenario: str) -> None:
     bench = answered(scenario)
     assert bench.world.rt.stop_reason == "done"
-    known = known_issues_of(bench.world.g.kernel)
-    found = bench.world.findings.all()
-    assert [f.signature for f in found if match_known(f.signature, known) is None] == []
+    assert bench.unexplained() == []
 
 
 @pytest.mark.parametrize(

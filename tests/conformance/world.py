@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from ksmtrio.campaign.known import known_issues_of, match_known
 from ksmtrio.locking.wait import WaitQueue
 from ksmtrio.mm.fork import dup_mm
 from ksmtrio.mm.ksm import MADV_MERGEABLE, MADV_UNMERGEABLE
@@ -30,7 +31,8 @@ from ksmtrio.mm.mm_types import VM_MAYSHARE, VM_READ, VM_SHARED, VM_WRITE, MmStr
 from ksmtrio.mm.mmzone import MIGRATE_MOVABLE
 from ksmtrio.mm.swap import get_page, lru_add_drain_all, put_page
 from ksmtrio.sched.actor_state import ActorState
-from ksmtrio.uapi import syscalls, sysfs, uaccess
+from ksmtrio.sched.strategies.base import Strategy
+from ksmtrio.uapi import procfs, syscalls, sysfs, uaccess
 from ksmtrio.units import PAGE_SIZE, Nid, Vaddr
 from tests.kernel_world import AT, KernelWorld, actor, answer, ksm, machine, process
 
@@ -125,6 +127,22 @@ class Process:
     def page(self, index: int) -> Page:
         """Return the frame that a page maps."""
         return self.bench.world.g.pages[self.pte(index).pfn]
+
+    def frames(self) -> list[int | None]:
+        """Return the frame of each page; None: absent."""
+        return [pte.pfn if pte.present else None for pte in map(self.pte, range(self.nr_pages))]
+
+    def nodes(self) -> str:
+        """Return the node of each page, a character a page; ``-``: absent."""
+        g = self.bench.world.g
+        return "".join("-" if pfn is None else str(g.pages[pfn].nid) for pfn in self.frames())
+
+    async def policy(self) -> str:
+        """Return the policy of its mapping, as numa_maps spells it."""
+        text = await procfs.numa_maps(self.bench.world.g, self.mm)
+        words = [line.split() for line in text.splitlines()]
+        [policy] = [word[1] for word in words if int(word[0], 16) == FIRST_ADDRESS]
+        return policy
 
     def block(self, index: int) -> int:
         """Return the memory block that holds a page."""
@@ -221,11 +239,11 @@ class Process:
         return {"call": "move_pages", "first": first, "n": nr_pages, "ret": ret, "status": status}
 
     async def mbind(
-        self, first: int, nr_pages: int, nodes: Sequence[Nid], flags: int
+        self, first: int, nr_pages: int, nodes: Sequence[Nid], flags: int, mode: int = MPOL_BIND
     ) -> dict[str, Any]:
-        """mbind(MPOL_BIND); return question and answer."""
+        """mbind(); return question and answer."""
         span = self.address(first), nr_pages * PAGE_SIZE
-        call = syscalls.mbind(self.bench.world.g, self.mm, *span, MPOL_BIND, nodes, flags)
+        call = syscalls.mbind(self.bench.world.g, self.mm, *span, mode, nodes, flags)
         names = [name for flag, name in FLAG_NAMES.items() if flags & flag]
         return {
             "call": "mbind",
@@ -276,7 +294,13 @@ class Bench:
         answers: step -> what the driver noted there.
     """
 
-    def __init__(self, kernel: str = "v2.6.33", *, without: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        kernel: str = "v2.6.33",
+        *,
+        without: Iterable[str] = (),
+        strategy: Strategy | None = None,
+    ) -> None:
         self.world = KernelWorld(
             machine(
                 cpus=2,
@@ -295,7 +319,7 @@ class Bench:
             actor("ksmd", "ksmd", cpu=1),
             kernel=kernel,
             without=without,
-            strategy=TakingTurns(),
+            strategy=strategy or TakingTurns(),
         )
         self.processes: dict[str, Process] = {}
         self.answers: dict[str, dict[str, Any]] = {}
@@ -304,7 +328,7 @@ class Bench:
         self._over = False
 
     def run(self, program: Callable[[Bench], Awaitable[None]]) -> Bench:
-        """Run a program to its end; demand that no oracle found anything."""
+        """Run a program to its end, let everything exit and the oracles judge what is left."""
 
         async def driver(_: KernelWorld) -> None:
             await program(self)
@@ -312,6 +336,12 @@ class Bench:
 
         self.world.go(driver, self._spare_task, self._spare_task)
         return self
+
+    def unexplained(self) -> list[str]:
+        """Return the signatures of what the oracles found and nobody listed for this kernel."""
+        known = known_issues_of(self.world.g.kernel)
+        found = [finding.signature for finding in self.world.findings.all()]
+        return [signature for signature in found if match_known(signature, known) is None]
 
     # -- making processes, looking at them -----------------------------------------------------
 
@@ -498,11 +528,16 @@ class Bench:
         for _ in range(turns):
             await self.world.rt.sleep(AT)
 
-    async def start(self, call: Awaitable[Any]) -> Job:
-        """Have a spare task make a call; return when it is done or has been at it for a while."""
+    async def launch(self, call: Awaitable[Any]) -> Job:
+        """Have a spare task make a call; go on at once."""
         job = Job(call)
         self._jobs.append(job)
         await self._work.wake_up(AT)
+        return job
+
+    async def start(self, call: Awaitable[Any]) -> Job:
+        """Have a spare task make a call; return when it is done or has been at it for a while."""
+        job = await self.launch(call)
         for _ in range(TURNS_OF_A_PAUSE):
             if job.done:
                 break
@@ -542,3 +577,11 @@ class Bench:
         for value in (2, 0):
             assert await self.knob("run", value) == 0
         assert await self.counters() == dict.fromkeys(COUNTERS, 0)
+
+
+def run(program: Callable[[Bench], Awaitable[None]], **options: Any) -> Bench:
+    """Run a program; demand that it ended and that no oracle found anything new."""
+    bench = Bench(**options).run(program)
+    assert bench.world.rt.stop_reason == "done"
+    assert bench.unexplained() == []
+    return bench
