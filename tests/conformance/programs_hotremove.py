@@ -60,7 +60,7 @@ async def offline_that_a_pinned_page_holds_up(b: Bench) -> None:
     a = await b.narrow("A", *[180] * 3, 181, 181, 182)
     await a.merge()
     await b.scan(3)
-    pinned = await a.pin(5)
+    await a.pin(5)
     await b.drain()
     block = a.block(5)
     b.note("inblock_before", in_block=a.in_block(block))
@@ -72,7 +72,7 @@ async def offline_that_a_pinned_page_holds_up(b: Bench) -> None:
     await (await b.mk("B", 180)).merge()
     await b.scan(2)
     await b.snap("newcomer_scan2")
-    await b.unpin(pinned)
+    await a.unpin(5)
 
 
 @program("H6")
@@ -135,7 +135,7 @@ async def what_waits_for_a_pending_offline(b: Bench) -> None:
     for made in (a, other):
         await made.merge()
     await b.scan(3)
-    pinned = await a.pin(4)
+    await a.pin(4)
     block = a.block(4)
     b.note("inblock_before", in_block=a.in_block(block))
     await b.snap("before")
@@ -162,7 +162,7 @@ async def what_waits_for_a_pending_offline(b: Bench) -> None:
     b.note("run2_done", ret=ret, run_reads=int(await b.knob("run")))
     await b.snap("after_cancel")
     b.note("verify", bad_pages=await b.bad_pages())
-    await b.unpin(pinned)
+    await a.unpin(4)
     await b.scan(3)
     await b.snap("remerged")
     b.note("offline_after_release", **await b.offline(block))

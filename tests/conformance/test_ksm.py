@@ -13,7 +13,8 @@ import pytest
 from ksmtrio.mm.ksm import MADV_MERGEABLE
 from ksmtrio.uapi import syscalls
 from tests.conformance.world import Bench, run
-from tests.kernel_world import answer, round_robin
+from tests.kernel_world import KernelWorld, answer, round_robin
+from tests.kernel_world import process as process_table
 
 PAGES = 4
 """Pages of each of the three processes of ksm01."""
@@ -200,3 +201,13 @@ def test_bad_advice_is_refused(start: int, length: int, advice: int, expected: i
         assert await answer(call) == expected
 
     run(program)
+
+
+# LTP madvise02: without KSM there is no such advice.
+def test_kernel_without_ksm_does_not_know_its_advice() -> None:
+    async def body(w: KernelWorld) -> None:
+        assert await w.madvise("A:0", 1, mergeable=True) == -EINVAL
+        assert await w.madvise("A:0", 1, mergeable=False) == -EINVAL
+
+    world = KernelWorld(process_table("A", 1), without=("CONFIG_KSM",)).go(body)
+    assert world.found == []

@@ -29,10 +29,10 @@ from ksmtrio.mm.mempolicy_alloc import MPOL_BIND, MPOL_DEFAULT
 from ksmtrio.mm.migrate_syscalls import sys_move_pages
 from ksmtrio.mm.mm_types import VM_MAYSHARE, VM_READ, VM_SHARED, VM_WRITE, MmStruct, Page, Pte, Vma
 from ksmtrio.mm.mmzone import MIGRATE_MOVABLE
-from ksmtrio.mm.swap import get_page, lru_add_drain_all, put_page
+from ksmtrio.mm.swap import lru_add_drain_all
 from ksmtrio.sched.actor_state import ActorState
 from ksmtrio.sched.strategies.base import Strategy
-from ksmtrio.uapi import procfs, syscalls, sysfs, uaccess
+from ksmtrio.uapi import pipe, procfs, syscalls, sysfs, uaccess
 from ksmtrio.units import PAGE_SIZE, Nid, Vaddr
 from tests.kernel_world import AT, KernelWorld, actor, answer, ksm, machine, process
 
@@ -201,11 +201,13 @@ class Process:
         """munlock() everything."""
         return await answer(syscalls.munlock(self.bench.world.g, self.mm, *self.span(0, None)))
 
-    async def pin(self, index: int) -> Page:
-        """Have the kernel hold a further reference on a page, as a page in a pipe has."""
-        page = self.page(index)
-        await get_page(page, AT)
-        return page
+    async def pin(self, index: int) -> None:
+        """Put a page into a pipe, which holds a reference on it."""
+        await pipe.vmsplice(self.bench.world.g, self.mm, self.address(index))
+
+    async def unpin(self, index: int) -> None:
+        """Take it out again."""
+        assert await pipe.drain(self.bench.world.g, self.mm, self.address(index)) == 1
 
     async def fork(self, name: str) -> Process:
         """fork()."""
@@ -480,10 +482,6 @@ class Bench:
     async def drain(self) -> None:
         """Drain the pagevecs of all CPUs."""
         await lru_add_drain_all(self.world.g, AT)
-
-    async def unpin(self, page: Page) -> None:
-        """Drop the reference of `Process.pin`."""
-        await put_page(self.world.g, page, AT)
 
     # -- memory blocks -------------------------------------------------------------------------
 
