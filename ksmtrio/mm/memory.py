@@ -13,6 +13,7 @@ from ksmtrio.mm.globals import Globals
 from ksmtrio.mm.ksm_swap import ksm_might_need_to_copy
 from ksmtrio.mm.mempolicy_alloc import alloc_page_vma
 from ksmtrio.mm.migration_entry import migration_entry_wait
+from ksmtrio.mm.mlock_page import clear_page_mlock
 from ksmtrio.mm.mm_types import (
     PTE_NONE,
     VM_LOCKED,
@@ -59,16 +60,18 @@ AF = Points(
     "do_anonymous_page",
     "AF",
     "1 1#2 1#3 2 2#2 2#3 3 4 5 5/put_page 6 "
-    "6/lru_cache_add 6/pagevec_lru_add 6/pagevec_lru_add#2 6/release_pages 7",
+    "6/lru_cache_add 6/pagevec_lru_add 6/pagevec_lru_add#2 6/release_pages 6/unevictable "
+    "6/unevictable#2 7",
 )
 AF_ZERO = Points(__name__, "do_anonymous_page", "", "zero.1 zero.2 zero.3")
 CW = Points(
     __name__,
     "do_wp_page",
     "CW",
-    "1 1.1 1.1#2 1.1#3 1.1#4 1.1#5 1.1#6 1.2 1.3 3 4 4#2 4#3 5 5#2 5#3 6 6#2 7 9 10 10a 10b "
-    "10b/lru_cache_add 10b/pagevec_lru_add 10b/pagevec_lru_add#2 10b/release_pages 10c "
-    "10d 11/put_page 12/put_page",
+    "1 1.1 1.1#2 1.1#3 1.1#4 1.1#5 1.1#6 1.2 1.3 3 4 4#2 4#3 5 5#2 5#3 6 6#2 7 8 "
+    "8/clear_page_mlock 8/clear_page_mlock#2 8#2 9 10 10a 10b 10b/lru_cache_add "
+    "10b/pagevec_lru_add 10b/pagevec_lru_add#2 10b/release_pages 10b/unevictable "
+    "10b/unevictable#2 10c 10d 11/put_page 12/put_page",
 )
 SW = Points(
     __name__,
@@ -342,6 +345,11 @@ async def _wp_copy(
         for half, label in ((0, CW["6"]), (1, CW["6#2"])):
             new.content[half].write_in_step(label, await page.content[half].read(label))
     await new.flags.set(CW["7"], PG_UPTODATE)
+    if page is not None and vma.vm_flags & VM_LOCKED:
+        # Whoever else maps the old page may not have it locked.
+        await page.page_lock.lock(CW["8"])
+        await clear_page_mlock(g, page, CW["8"])
+        await page.page_lock.unlock(CW["8#2"])
     await ptl.lock(CW["9"])
     ret = 0
     surplus: Page | None = new

@@ -32,8 +32,8 @@ from ksmtrio.mm.mm_types import (
     page_mapped,
 )
 from ksmtrio.mm.mmzone import LRU_ACTIVE_ANON
-from ksmtrio.mm.page_flags import PG_DIRTY, PG_LOCKED, PG_SWAPBACKED, PG_SWAPCACHE
-from ksmtrio.mm.swap import lru_cache_add_lru, put_page
+from ksmtrio.mm.page_flags import PG_DIRTY, PG_LOCKED, PG_MLOCKED, PG_SWAPBACKED, PG_SWAPCACHE
+from ksmtrio.mm.swap import add_page_to_unevictable_list, lru_cache_add_lru, put_page
 from ksmtrio.mm.swapfile import mmlist_add, swap_duplicate
 from ksmtrio.sched.cell import Cell
 from ksmtrio.sched.points import Points
@@ -158,7 +158,8 @@ async def page_add_anon_rmap(page: Page, vma: Vma, address: Vaddr, at: str) -> N
 async def page_add_new_anon_rmap(g: Globals, page: Page, vma: Vma, address: Vaddr, at: str) -> None:
     """page_add_new_anon_rmap(): first mapping of a fresh page, which nobody else can see yet.
 
-    Points: the caller's (mapcount and mapping), ``/lru_cache_add`` (pagevec reference).
+    Points: the caller's (mapcount and mapping), ``/lru_cache_add`` (pagevec reference), or in a
+    VM_LOCKED vma ``/unevictable`` and ``#2`` (that list, without a pagevec).
     """
     anon_vma = vma.anon_vma.read_in_step(at)
     if anon_vma is None:
@@ -167,7 +168,11 @@ async def page_add_new_anon_rmap(g: Globals, page: Page, vma: Vma, address: Vadd
     await page.mapcount.write(at, 0)
     page.mapping.write_in_step(at, anon_vma.word)
     page.index.write_in_step(at, vma.linear_page_index(address))
-    await lru_cache_add_lru(g, page, LRU_ACTIVE_ANON, at)
+    if vma.vm_flags & VM_LOCKED:
+        page.flags.change_in_step(at, set_=PG_MLOCKED)
+        await add_page_to_unevictable_list(g, page, f"{at}/unevictable")
+    else:
+        await lru_cache_add_lru(g, page, LRU_ACTIVE_ANON, at)
 
 
 async def page_remove_rmap(page: Page, at: str) -> None:
