@@ -12,7 +12,7 @@ from errno import ENOMEM, ESRCH
 from ksmtrio.mm.globals import Globals
 from ksmtrio.mm.ksm import _ksm_enter, _ksm_exit
 from ksmtrio.mm.memory_copy import copy_page_range
-from ksmtrio.mm.mm_types import MMF_VM_MERGEABLE, VM_LOCKED, MmStruct, Vma
+from ksmtrio.mm.mm_types import MMF_VM_MERGEABLE, VM_DONTCOPY, VM_LOCKED, MmStruct, Vma
 from ksmtrio.mm.mmap import exit_mmap, mmdrop
 from ksmtrio.mm.rmap import anon_vma_link
 from ksmtrio.mm.swapfile import mmlist_remove
@@ -69,7 +69,7 @@ async def dup_mmap(g: Globals, mm: MmStruct, oldmm: MmStruct) -> int:
     if g.kernel.CONFIG_KSM and await oldmm.flags.test(DU["2"], MMF_VM_MERGEABLE):
         err = await _ksm_enter(g, mm)
     if not err:
-        for vma in oldmm.vmas:
+        for vma in [vma for vma in oldmm.vmas if not vma.vm_flags & VM_DONTCOPY]:
             err = await _dup_vma(g, mm, vma)
             if err:
                 break
@@ -126,8 +126,8 @@ async def mmput(g: Globals, mm: MmStruct) -> None:
     Steps of EX:
         1. mm_users-1; not 0: done.
         2. Read MMF_VM_MERGEABLE; set: KX.
-        3. exit_mmap: drain this CPU's pagevecs (3.1); ZP over everything; unlink each vma from its
-           anon_vma (3.2). Off swapoff's list; mmdrop.
+        3. exit_mmap: munlock each VM_LOCKED vma; drain this CPU's pagevecs (3.1); ZP over
+           everything; unlink each vma from its anon_vma (3.2). Off swapoff's list; mmdrop.
     """
     if await mm.mm_users.dec_and_test(MMPUT["1"]):
         if g.kernel.CONFIG_KSM and await mm.flags.test(MMPUT["2"], MMF_VM_MERGEABLE):

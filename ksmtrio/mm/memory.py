@@ -6,6 +6,7 @@ Specification FP, HP, AF, CW, SW, ZP. Tests: `tests/unit/test_memory.py`.
 
 from __future__ import annotations
 
+from errno import EFAULT, ENOMEM
 from typing import Final
 
 from ksmtrio.locking.spinlock import SpinLock
@@ -17,20 +18,22 @@ from ksmtrio.mm.mlock_page import clear_page_mlock
 from ksmtrio.mm.mm_types import (
     PTE_NONE,
     VM_LOCKED,
+    VM_READ,
     VM_WRITE,
     MmStruct,
     Page,
     Pte,
     Vma,
 )
-from ksmtrio.mm.page_flags import PG_MLOCKED, PG_SWAPCACHE, PG_UPTODATE
+from ksmtrio.mm.page_flags import PG_DIRTY, PG_MLOCKED, PG_SWAPCACHE, PG_UPTODATE
 from ksmtrio.mm.rmap import (
     anon_vma_prepare,
     page_add_anon_rmap,
     page_add_new_anon_rmap,
     page_remove_rmap,
 )
-from ksmtrio.mm.swap import get_page, lru_add_drain, put_page
+from ksmtrio.mm.signal import ERESTARTSYS, fatal_signal_pending
+from ksmtrio.mm.swap import get_page, lru_add_drain, mark_page_accessed, put_page
 from ksmtrio.mm.swap_state import lookup_swap_cache
 from ksmtrio.mm.swap_state_read import swapin_readahead
 from ksmtrio.mm.swap_types import SwapEntry
@@ -43,7 +46,7 @@ from ksmtrio.mm.swapfile_reuse import (
 )
 from ksmtrio.sched.cell import Cell
 from ksmtrio.sched.points import Points
-from ksmtrio.units import PAGE_SHIFT, PAGES_PER_PTE_TABLE, Vaddr
+from ksmtrio.units import PAGE_SHIFT, PAGES_PER_PTE_TABLE, Vaddr, Vpn
 
 VM_FAULT_OOM: Final = 0x0001
 VM_FAULT_SIGBUS: Final = 0x0002
@@ -53,7 +56,13 @@ ZERO_PFN: Final = -2
 """The zero page's frame number; the zero page has no struct page in the model."""
 ZERO_PTE: Final = Pte("present", ZERO_PFN, young=True, special=True)
 
-FP = Points(__name__, "follow_page", "FP", "1 2 5")
+FP = Points(
+    __name__,
+    "follow_page",
+    "FP",
+    "1 2 5 6 6#2 6/mark_page_accessed 6/mark_page_accessed#2 6/activate_page",
+)
+GUP = Points(__name__, "__get_user_pages", "", "1 1#2 2")
 HP = Points(__name__, "handle_pte_fault", "HP", "1 4 5 8")
 AF = Points(
     __name__,
@@ -88,6 +97,12 @@ ZP = Points(
     "1 1#2 2 4 5 5/pagevec_lru_add 5/pagevec_lru_add#2 5/release_pages 6 6/free_swap_cache "
     "6/free_swap_cache#2 6/free_swap_cache#3 6/free_swap_cache#4 6/put_page",
 )
+ZAP = Points(
+    __name__,
+    "zap_page_range",
+    "",
+    "1 1/pagevec_lru_add 1/pagevec_lru_add#2 1/release_pages",
+)
 ZP_LOCK = Points(__name__, "zap_pte_range", "", "lock")
 
 
@@ -108,6 +123,15 @@ async def follow_page(
     Args:
         foll_migration: FOLL_MIGRATION, of later kernels: sleep until a migration entry is gone.
     """
+    _, page, ptl = await _follow(g, vma, address, foll_migration=foll_migration)
+    ptl.unlock(FP["5"])
+    return page
+
+
+async def _follow(
+    g: Globals, vma: Vma, address: Vaddr, *, write: bool = False, foll_migration: bool = False
+) -> tuple[Pte | None, Page | None, SpinLock]:
+    """FP.1-5. Returns the pte, if it will do, its page, if it has one, and the lock, still held."""
     mm = vma.vm_mm
     ptl = mm.ptl(address)
     await ptl.lock(FP["1"])
@@ -117,11 +141,44 @@ async def follow_page(
         await migration_entry_wait(g, mm, address)
         await ptl.lock(FP["1"])
         pte = await mm.pte(address).read(FP["2"])
-    page = vm_normal_page(g, pte) if pte.present else None
+    if not pte.present or (write and not pte.write):
+        return None, None, ptl
+    page = vm_normal_page(g, pte)
     if page is not None:
         await get_page(page, FP["5"])
-    ptl.unlock(FP["5"])
-    return page
+    return pte, page, ptl
+
+
+async def get_user_page(g: Globals, vma: Vma, address: Vaddr) -> tuple[int, Page | None]:
+    """get_user_pages() of one page with FOLL_TOUCH, and FOLL_WRITE where the vma is writable.
+
+    Kernel: mm/memory.c, __get_user_pages(), v2.6.33; specification FP.3, FP.6. Context: mmap_sem
+    held; sleeps. Faults the page in; a write fault breaks the sharing of a KSM page.
+
+    Returns:
+        (0, the page with a reference, None for the zero page), or (-EFAULT, -ENOMEM or
+        -ERESTARTSYS, None).
+    """
+    if not vma.vm_flags & (VM_READ | VM_WRITE):
+        return -EFAULT, None
+    write = bool(vma.vm_flags & VM_WRITE)
+    if await fatal_signal_pending(g, GUP["1"]):
+        return -ERESTARTSYS, None
+    while True:
+        await g.rt.cond_resched(GUP["2"])
+        pte, page, ptl = await _follow(g, vma, address, write=write)
+        if pte is not None and page is not None:
+            if write and not pte.dirty and not await page.flags.test(FP["6"], PG_DIRTY):
+                await page.flags.set(FP["6#2"], PG_DIRTY)
+            await mark_page_accessed(g, page, FP["6"])
+        ptl.unlock(FP["6"])
+        if pte is not None:
+            return 0, page
+        fault = await handle_mm_fault(g, vma, address, write=write)
+        if fault & VM_FAULT_OOM:
+            return -ENOMEM, None
+        if fault & VM_FAULT_SIGBUS:
+            return -EFAULT, None
 
 
 async def handle_mm_fault(g: Globals, vma: Vma, address: Vaddr, *, write: bool) -> int:
@@ -384,12 +441,11 @@ async def zap_pte_range(g: Globals, vma: Vma, start: Vaddr, end: Vaddr) -> list[
     vpn, last = start >> PAGE_SHIFT, end >> PAGE_SHIFT
     while vpn < last:
         stop = min(last, (vpn // PAGES_PER_PTE_TABLE + 1) * PAGES_PER_PTE_TABLE)
-        present = list(mm.ptes.irange(vpn, stop, inclusive=(True, False)))
-        if present:
+        if next(mm.ptes.irange(vpn, stop, inclusive=(True, False)), None) is not None:
             ptl = mm.ptl(vpn << PAGE_SHIFT)
             await ptl.lock(ZP_LOCK["lock"])
-            for number in present:
-                page = await _zap_pte(g, mm.ptes[number])
+            for number in list(mm.ptes.irange(vpn, stop, inclusive=(True, False))):
+                page = await _zap_pte(g, mm, number)
                 if page is not None:
                     batch.append(page)
             ptl.unlock(ZP_LOCK["lock"])
@@ -397,7 +453,17 @@ async def zap_pte_range(g: Globals, vma: Vma, start: Vaddr, end: Vaddr) -> list[
     return batch
 
 
-async def _zap_pte(g: Globals, cell: Cell[Pte]) -> Page | None:
+async def zap_page_range(g: Globals, vma: Vma, start: Vaddr, end: Vaddr) -> None:
+    """zap_page_range(): unmap the pages of a range that stays mapped, for MADV_DONTNEED.
+
+    Kernel: mm/memory.c, v2.6.33; specification ZP. Context: mmap_sem held, for read at least.
+    """
+    await lru_add_drain(g, ZAP["1"])
+    await tlb_finish_mmu(g, await zap_pte_range(g, vma, start, end))
+
+
+async def _zap_pte(g: Globals, mm: MmStruct, vpn: Vpn) -> Page | None:
+    cell = mm.ptes[vpn]
     pte = await cell.read(ZP["1"])
     if pte.none:
         return None
@@ -405,8 +471,12 @@ async def _zap_pte(g: Globals, cell: Cell[Pte]) -> Page | None:
         if pte.swap:
             await free_swap_and_cache(g, pte.pfn)
         await cell.write(ZP["4"], PTE_NONE)
+    else:
+        await cell.write(ZP["1#2"], PTE_NONE)
+    for watcher in g.user_access:
+        watcher.unmapped(mm, vpn << PAGE_SHIFT, (vpn + 1) << PAGE_SHIFT)
+    if not pte.present:
         return None
-    await cell.write(ZP["1#2"], PTE_NONE)
     page = vm_normal_page(g, pte)
     if page is not None:
         await page_remove_rmap(page, ZP["2"])

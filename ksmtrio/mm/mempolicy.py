@@ -10,7 +10,7 @@ Differs: every task has CAP_SYS_NICE and may use all nodes, so that nothing answ
 from __future__ import annotations
 
 from collections.abc import Collection
-from errno import EFAULT, EINVAL, EIO, ENOSYS, ESRCH
+from errno import EFAULT, EINVAL, EIO, ENOMEM, ENOSYS, ESRCH
 from typing import Final, Protocol
 
 from ksmtrio.errors import NullDereference
@@ -42,7 +42,7 @@ from ksmtrio.mm.mm_types import (
     page_ksm,
     page_mapcount,
 )
-from ksmtrio.mm.mmap import find_vma, split_vma
+from ksmtrio.mm.mmap import find_vma, split_to_range
 from ksmtrio.mm.page_alloc import node_has_memory
 from ksmtrio.mm.page_flags import PG_RESERVED
 from ksmtrio.mm.rmap import page_address_in_vma
@@ -192,7 +192,7 @@ async def _apply_and_move(
     pages: list[Page],
 ) -> int:
     """MB.5-7: set the policy, then migrate what check_range isolated."""
-    await mbind_range(g, mm, start, end, new)
+    err = await mbind_range(g, mm, start, end, new)
     nr_failed = 0
     if pages:
 
@@ -201,27 +201,24 @@ async def _apply_and_move(
 
         offlining = not g.kernel.numa_callers_pass_zero
         nr_failed = await migrate_pages(g, pages, new_vma_page, offlining=offlining)
-    return -EIO if nr_failed and flags & MPOL_MF_STRICT else 0
+    return -EIO if not err and nr_failed and flags & MPOL_MF_STRICT else err
 
 
 async def mbind_range(
     g: Globals, mm: MmStruct, start: Vaddr, end: Vaddr, new: MemPolicy | None
-) -> None:
+) -> int:
     """MB.5, mbind_range() and policy_vma(): cut the vmas to the range, set their policy.
 
     Kernel: mm/mempolicy.c, v2.6.33, which never merges the parts again. Context: mmap_sem held for
-    write.
+    write. Returns 0, or -ENOMEM when a vma could not be split.
     """
-    for listed in [vma for vma in mm.vmas if vma.vm_end > start]:
-        vma = listed
-        if vma.vm_start >= end:
-            break
-        if vma.vm_start < start:
-            vma = await split_vma(g, vma, start)
-        if vma.vm_end > end:
-            await split_vma(g, vma, end)
+    for vma in [v for v in mm.vmas if v.vm_start < end and start < v.vm_end]:
+        part = await split_to_range(g, vma, start, end)
+        if part is None:
+            return -ENOMEM
         await g.rt.point(MB["5"], "policy_vma", None)
-        vma.vm_policy = new
+        part.vm_policy = new
+    return 0
 
 
 async def _new_vma_page(g: Globals, mm: MmStruct, start: Vaddr, page: Page) -> Target:

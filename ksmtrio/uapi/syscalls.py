@@ -1,30 +1,31 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One function per system call, in kernel argument order, returning 0 or raising SyscallError.
 
-mmap, mlock, fork and mremap come with the whole kernel. Tests:
-`tests/unit/test_syscalls.py`.
+Tests: `tests/unit/test_syscalls.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from errno import EINVAL, ENOMEM, ESRCH
+from errno import ENOMEM, ESRCH
 
 from ksmtrio.errors import SyscallError
-from ksmtrio.mm import mmap
 from ksmtrio.mm.fork import dup_mm, exit_mm
 from ksmtrio.mm.globals import Globals
-from ksmtrio.mm.madvise import madvise_behavior_valid, sys_madvise
+from ksmtrio.mm.madvise import sys_madvise
 from ksmtrio.mm.mempolicy import sys_mbind, sys_migrate_pages
 from ksmtrio.mm.migrate_syscalls import sys_move_pages
+from ksmtrio.mm.mlock import sys_mlock, sys_munlock
 from ksmtrio.mm.mm_types import MmStruct
+from ksmtrio.mm.mmap import sys_mmap, sys_munmap
+from ksmtrio.mm.mremap import sys_mremap
 from ksmtrio.mm.signal import errno_of, get_signal_to_deliver, send_sig
 from ksmtrio.mm.swapfile_off import sys_swapoff
 from ksmtrio.mm.task_types import SIGKILL
 from ksmtrio.mm.vmscan_reclaim import try_to_free_pages
 from ksmtrio.sched.points import Points
 from ksmtrio.uapi.answer import system_call
-from ksmtrio.units import PAGE_SIZE, Nid, Vaddr
+from ksmtrio.units import Nid, Vaddr
 
 KILL = Points(__name__, "sys_kill", "", "1 1#2")
 RETURN = Points(__name__, "do_notify_resume", "", "1 1#2")
@@ -42,33 +43,54 @@ def _alive(mm: MmStruct) -> None:
         raise SyscallError(ESRCH)
 
 
-def _page_range(start: Vaddr, length: int) -> Vaddr:
-    """Check a byte range as madvise and munmap do; return its end, rounded up to pages."""
-    if start < 0 or start % PAGE_SIZE or length < 0:
-        raise SyscallError(EINVAL)
-    return start + ((length + PAGE_SIZE - 1) & -PAGE_SIZE)
+@system_call
+async def madvise(g: Globals, mm: MmStruct, start: Vaddr, len_in: int, behavior: int) -> int:
+    """madvise(2). `start` and `len_in` in bytes."""
+    _alive(mm)
+    return _check(await sys_madvise(g, mm, start, len_in, behavior))
 
 
 @system_call
-async def madvise(g: Globals, mm: MmStruct, start: Vaddr, length: int, advice: int) -> int:
-    """madvise(2), MADV_MERGEABLE and MADV_UNMERGEABLE. `start` and `length` in bytes."""
+async def mmap(g: Globals, mm: MmStruct, addr: Vaddr, length: int, prot: int, flags: int) -> Vaddr:
+    """mmap(2) of anonymous memory. Returns its address."""
     _alive(mm)
-    end = _page_range(start, length)
-    if not madvise_behavior_valid(g, advice):
-        raise SyscallError(EINVAL)
-    if end == start:
-        return 0
-    return _check(await sys_madvise(g, mm, start, end, advice=advice))
+    return _check(await sys_mmap(g, mm, addr, length, prot, flags))
 
 
 @system_call
-async def munmap(g: Globals, mm: MmStruct, start: Vaddr, length: int) -> int:
-    """munmap(2). `start` and `length` in bytes."""
+async def munmap(g: Globals, mm: MmStruct, addr: Vaddr, length: int) -> int:
+    """munmap(2). `addr` and `length` in bytes."""
     _alive(mm)
-    end = _page_range(start, length)
-    if end == start:
-        raise SyscallError(EINVAL)
-    return _check(await mmap.do_munmap(g, mm, start, end))
+    return _check(await sys_munmap(g, mm, addr, length))
+
+
+@system_call
+async def mremap(
+    g: Globals,
+    mm: MmStruct,
+    addr: Vaddr,
+    old_len: int,
+    new_len: int,
+    flags: int,
+    new_addr: Vaddr = 0,
+) -> Vaddr:
+    """mremap(2). Returns the address of the mapping."""
+    _alive(mm)
+    return _check(await sys_mremap(g, mm, addr, old_len, new_len, flags, new_addr))
+
+
+@system_call
+async def mlock(g: Globals, mm: MmStruct, start: Vaddr, length: int) -> int:
+    """mlock(2). `start` and `length` in bytes."""
+    _alive(mm)
+    return _check(await sys_mlock(g, mm, start, length))
+
+
+@system_call
+async def munlock(g: Globals, mm: MmStruct, start: Vaddr, length: int) -> int:
+    """munlock(2). `start` and `length` in bytes."""
+    _alive(mm)
+    return _check(await sys_munlock(g, mm, start, length))
 
 
 @system_call

@@ -3,9 +3,28 @@
 
 from __future__ import annotations
 
+from errno import EBADF, EFAULT, EINVAL, ENOMEM
+
+import pytest
+
 from ksmtrio.mm.mm_types import VM_MERGEABLE
-from ksmtrio.mm.mmap import find_vma, split_vma, vma_at, vmas_cut_to
-from ksmtrio.units import PAGE_SIZE
+from ksmtrio.mm.mmap import (
+    MAP_ANONYMOUS,
+    MAP_FIXED,
+    MAP_PRIVATE,
+    MAP_SHARED,
+    MMAP_BASE,
+    PROT_READ,
+    PROT_WRITE,
+    find_vma,
+    split_to_range,
+    split_vma,
+    sys_mmap,
+    sys_munmap,
+    vma_at,
+)
+from ksmtrio.sched.choices import Choices
+from ksmtrio.units import PAGE_SIZE, TASK_SIZE
 from tests.kernel_world import AT, KernelWorld, ksm, process, run, vma
 
 TWO_AREAS = "\n".join([process("A", 1, 2), vma([3, 4, 5])])
@@ -37,6 +56,7 @@ def test_split_shares_the_anon_vma_and_goes_on_counting_pages() -> None:
         mm, lower = w.mm("A"), w.vma("A:2")
         await mm.mmap_sem.down_write(AT)
         upper = await split_vma(w.g, lower, w.address("A:3"))
+        assert upper is not None
         assert upper.anon_vma.value is lower.anon_vma.value
         assert lower.anon_vma.value is not None
         assert lower.anon_vma.value._head == [lower, upper]
@@ -48,15 +68,14 @@ def test_split_shares_the_anon_vma_and_goes_on_counting_pages() -> None:
     run(body, TWO_AREAS)
 
 
-def test_cutting_a_range_leaves_whole_areas_inside_it() -> None:
+def test_cutting_an_area_to_a_range_leaves_the_part_inside_it() -> None:
     async def body(w: KernelWorld) -> None:
         mm = w.mm("A")
         await mm.mmap_sem.down_write(AT)
-        inside = await vmas_cut_to(w.g, mm, w.address("A:1"), w.address("A:4"))
-        assert [(v.vm_start, v.vm_end) for v in inside] == [
-            (w.address("A:1"), w.address("A:1") + PAGE_SIZE),
-            (w.address("A:2"), w.address("A:4")),
-        ]
+        inside = await split_to_range(w.g, w.vma("A:3"), w.address("A:3"), w.address("A:4"))
+        assert inside is w.vma("A:3")
+        assert (inside.vm_start, inside.vm_end) == (w.address("A:3"), w.address("A:4"))
+        assert await split_to_range(w.g, inside, 0, inside.vm_end) is inside
         assert len(mm.vmas) == 4
         await mm.mmap_sem.up_write(AT)
 
@@ -156,3 +175,113 @@ def test_split_keeps_the_flags() -> None:
         assert w.vma("A:1")._vm_flags & VM_MERGEABLE
 
     run(body, *MERGED)
+
+
+# -- mmap(2), munmap(2) ----------------------------------------------------------------------------
+
+ANYWHERE = MAP_PRIVATE | MAP_ANONYMOUS
+RW = PROT_READ | PROT_WRITE
+
+
+def test_new_mapping_is_zero_and_takes_stores() -> None:
+    async def body(w: KernelWorld) -> None:
+        start = await sys_mmap(w.g, w.mm("A"), 0, 2 * PAGE_SIZE, RW, ANYWHERE)
+        w.machine.addresses["A"] += [start, start + PAGE_SIZE]
+        assert await w.load("A:5") == (0, 0)
+        assert await w.store("A:6", 8) == 0
+
+    assert run(body, TWO_AREAS).contents("A") == [1, 2, 3, 4, 5, 0, 8]
+
+
+def test_mapping_goes_where_it_is_asked_to_unless_something_is_there() -> None:
+    async def body(w: KernelWorld) -> None:
+        mm, start = w.mm("A"), w.address("A:0")
+        free = start - 4 * PAGE_SIZE
+        assert await sys_mmap(w.g, mm, free + 1, PAGE_SIZE, RW, ANYWHERE) == free
+        elsewhere = await sys_mmap(w.g, mm, start, PAGE_SIZE, RW, ANYWHERE)
+        assert elsewhere == MMAP_BASE
+        assert await sys_mmap(w.g, mm, 0, PAGE_SIZE, RW, ANYWHERE) == MMAP_BASE + PAGE_SIZE
+        assert await sys_munmap(w.g, mm, MMAP_BASE, PAGE_SIZE) == 0
+        assert await sys_mmap(w.g, mm, 0, PAGE_SIZE, RW, ANYWHERE) == MMAP_BASE
+        assert sorted(mm._vmas, key=lambda vma: vma._vm_start) == list(mm._vmas)
+
+    run(body, TWO_AREAS)
+
+
+def test_fixed_mapping_replaces_what_is_there() -> None:
+    async def body(w: KernelWorld) -> None:
+        start = w.address("A:3")
+        flags = ANYWHERE | MAP_FIXED
+        assert await sys_mmap(w.g, w.mm("A"), start, PAGE_SIZE, PROT_READ, flags) == start
+        assert await w.load("A:3") == (0, 0)
+        assert await w.store("A:3", 1) == -EFAULT
+
+    assert run(body, TWO_AREAS).contents("A") == [1, 2, 3, 0, 5]
+
+
+@pytest.mark.parametrize(
+    ("addr", "length", "flags", "errno"),
+    [
+        (0, 0, ANYWHERE, EINVAL),
+        (0, PAGE_SIZE, MAP_PRIVATE, EBADF),  # a file
+        (0, PAGE_SIZE, MAP_ANONYMOUS, EINVAL),  # neither private nor shared
+        (0, PAGE_SIZE, ANYWHERE | MAP_SHARED, EINVAL),  # both
+        (0, TASK_SIZE + 1, ANYWHERE, ENOMEM),
+        (0, (1 << 64) - 1, ANYWHERE, ENOMEM),  # wraps to 0
+        (1, PAGE_SIZE, ANYWHERE | MAP_FIXED, EINVAL),
+        (TASK_SIZE, PAGE_SIZE, ANYWHERE | MAP_FIXED, ENOMEM),
+        (0, TASK_SIZE - PAGE_SIZE, ANYWHERE, ENOMEM),  # no range is so long
+    ],
+)
+def test_mmap_refuses_bad_arguments(addr: int, length: int, flags: int, errno: int) -> None:
+    async def body(w: KernelWorld) -> None:
+        assert await sys_mmap(w.g, w.mm("A"), addr, length, RW, flags) == -errno
+
+    run(body, TWO_AREAS)
+
+
+@pytest.mark.parametrize(
+    ("offset", "length"),
+    [
+        (1, PAGE_SIZE),
+        (0, 0),
+        (0, (1 << 64) - 1),
+        (TASK_SIZE, PAGE_SIZE),
+        (0, TASK_SIZE),
+    ],
+)
+def test_munmap_refuses_bad_arguments(offset: int, length: int) -> None:
+    async def body(w: KernelWorld) -> None:
+        start = w.address("A:0") + offset
+        assert await sys_munmap(w.g, w.mm("A"), start, length) == -EINVAL
+
+    assert run(body, TWO_AREAS).contents("A") == [1, 2, 3, 4, 5]
+
+
+def test_length_of_munmap_is_rounded_up_to_pages() -> None:
+    async def body(w: KernelWorld) -> None:
+        assert await sys_munmap(w.g, w.mm("A"), w.address("A:3"), 1) == 0
+
+    assert run(body, TWO_AREAS).contents("A") == [1, 2, 3, None, 5]
+
+
+@pytest.mark.parametrize("attempt", [0, 1])
+def test_munmap_without_memory_for_a_split_unmaps_nothing(attempt: int) -> None:
+    async def body(w: KernelWorld) -> None:
+        assert await w.munmap("A:3", 1) == -ENOMEM
+
+    choices = Choices(faults=[0] * attempt + [1])
+    w = run(body, TWO_AREAS, faults=["enomem"], choices=choices)
+    assert w.contents("A") == [1, 2, 3, 4, 5]
+
+
+def test_shared_mapping_takes_no_advice_to_merge() -> None:
+    async def body(w: KernelWorld) -> None:
+        flags = MAP_SHARED | MAP_ANONYMOUS
+        start = await sys_mmap(w.g, w.mm("A"), 0, PAGE_SIZE, RW, flags)
+        w.machine.addresses["A"].append(start)
+        assert await w.madvise("A:5", 1, mergeable=True) == 0
+        assert not w.vma("A:5")._vm_flags & VM_MERGEABLE
+        assert await w.store("A:5", 3) == 0
+
+    assert run(body, TWO_AREAS).contents("A")[5] == 3
