@@ -22,7 +22,6 @@ import attrs
 
 from ksmtrio.campaign.known import known_issues_of, match_known
 from ksmtrio.locking.wait import WaitQueue
-from ksmtrio.mm.fork import dup_mm
 from ksmtrio.mm.ksm import MADV_MERGEABLE, MADV_UNMERGEABLE
 from ksmtrio.mm.mempolicy import MPOL_MF_MOVE, MPOL_MF_MOVE_ALL, MPOL_MF_STRICT
 from ksmtrio.mm.mempolicy_alloc import MPOL_BIND, MPOL_DEFAULT
@@ -211,8 +210,7 @@ class Process:
 
     async def fork(self, name: str) -> Process:
         """fork()."""
-        mm = await dup_mm(self.bench.world.g, self.mm, name)
-        assert mm is not None
+        mm = await syscalls.fork(self.bench.world.g, self.mm, name)
         return self.bench.add(Process(self.bench, name, mm, list(self.contents)))
 
     async def exit(self) -> None:
@@ -357,8 +355,7 @@ class Bench:
     ) -> Process:
         """Make a process with a page for each content, written in order; None: never touched."""
         g = self.world.g
-        mm = await dup_mm(g, self.world.mm("init"), name)
-        assert mm is not None
+        mm = await syscalls.fork(g, self.world.mm("init"), name)
         made = Process(self, name, mm, [None] * len(contents))
         span = made.span(0, None)
         flags_ = VM_READ | VM_WRITE | (VM_SHARED | VM_MAYSHARE if shared else 0)
