@@ -290,6 +290,7 @@ class Bench:
 
     Attributes:
         world: machine and oracles.
+        kernel: its name.
         processes: those that live, by letter, in order of creation.
         answers: step -> what the driver noted there.
     """
@@ -321,6 +322,7 @@ class Bench:
             without=without,
             strategy=strategy or TakingTurns(),
         )
+        self.kernel = kernel
         self.processes: dict[str, Process] = {}
         self.answers: dict[str, dict[str, Any]] = {}
         self._jobs: list[Job] = []
