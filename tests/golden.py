@@ -17,6 +17,7 @@ from ksmtrio.kconfig import build_kernel
 from ksmtrio.scenario import load_scenario
 from tests.campaigns import follow
 from tests.races.test_exact_schedules import A2, A, D, E
+from tests.races.test_exact_swap import B, C
 
 FOLDER: Final = Path(__file__).parent.parent / "traces" / "golden"
 
@@ -32,6 +33,8 @@ class Golden(NamedTuple):
 GOLDEN: Final[dict[str, Golden]] = {
     "race_a": Golden("offline_vs_ksmd", A, ["offline_locks_out_ksm"]),
     "race_a2": Golden("offline_vs_ksmd", A2, ["offline_locks_out_ksm"]),
+    "race_b": Golden("offline_vs_swapcache", B, ["offline_locks_out_ksm"]),
+    "race_c": Golden("offline_vs_reclaim", C, ["offline_locks_out_ksm"]),
     "race_d": Golden("offline_vs_ksmd", D, ["offline_locks_out_ksm"]),
     "race_e": Golden("move_pages_vs_merge", E, ["recheck_ksm_under_page_lock"]),
     "refused_under_page_lock": Golden("move_pages_vs_merge", E),

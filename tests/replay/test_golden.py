@@ -13,6 +13,8 @@ from tests.golden import FOLDER, GOLDEN, write
 EXPECTED = {
     "race_a": "bugs:VM_BUG_ON@replace_page.3b",
     "race_a2": "page_state:mapped-page-lost-mapping@migrate_page_copy.7<-replace_page.3b",
+    "race_b": "slab:use-after-free@ksm_migrate_page.2<-remove_node_from_stable_tree.3",
+    "race_c": "slab:use-after-free@page_referenced_ksm.3.1<-drop_anon_vma.4",
     "race_d": "slab:use-after-free@rmap_walk_ksm.2<-remove_node_from_stable_tree.3",
     "race_e": "bugs:VM_BUG_ON@replace_page.3b",
     "foreign_unlock": "locks:foreign-unlock@ksm_memory_callback.5<-ksm_scan_thread.2",
