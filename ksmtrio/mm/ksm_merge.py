@@ -25,8 +25,11 @@ from ksmtrio.mm.memory import (
     follow_page,
     handle_mm_fault,
 )
+from ksmtrio.mm.mlock_page import mlock_vma_page
+from ksmtrio.mm.mlock_pages import munlock_vma_page
 from ksmtrio.mm.mm_types import (
     PTE_NONE,
+    VM_LOCKED,
     VM_MERGEABLE,
     MmStruct,
     Page,
@@ -37,7 +40,7 @@ from ksmtrio.mm.mm_types import (
     page_mapcount,
 )
 from ksmtrio.mm.mmap import vma_at
-from ksmtrio.mm.page_flags import PG_DIRTY, PG_SWAPCACHE
+from ksmtrio.mm.page_flags import PG_DIRTY, PG_MLOCKED, PG_SWAPCACHE
 from ksmtrio.mm.rmap import (
     page_add_anon_rmap,
     page_address_in_vma,
@@ -55,7 +58,8 @@ M1 = Points(
     __name__,
     "try_to_merge_one_page",
     "M1",
-    "2 3 6 6/mark_page_accessed 6/mark_page_accessed#2 6/activate_page 7 9",
+    "2 3 6 6/mark_page_accessed 6/mark_page_accessed#2 6/activate_page 7 8 8/munlock_vma_page "
+    "8#2 8#3 8#4 8/mlock_vma_page 9",
 )
 WP = Points(
     __name__,
@@ -119,8 +123,7 @@ async def try_to_merge_with_ksm_page(
 async def try_to_merge_one_page(g: Globals, vma: Vma, page: Page, kpage: Page | None) -> int:
     """M1: the page-locked part of a merge.
 
-    Kernel: mm/ksm.c, try_to_merge_one_page(), v2.6.33; specification M1.1-9. Differs: no vma is
-    VM_LOCKED until mlock is modelled, so step 8 has nothing to do.
+    Kernel: mm/ksm.c, try_to_merge_one_page(), v2.6.33; specification M1.1-9.
     """
     if page is kpage:
         return 0
@@ -142,8 +145,28 @@ async def try_to_merge_one_page(g: Globals, vma: Vma, page: Page, kpage: Page | 
             err = 0
         elif await memcmp_pages(page, kpage, M1["7"]) == 0:
             err = await replace_page(g, vma, page, kpage, orig_pte)
-    await page.page_lock.unlock(M1["9"])
+    locked = page
+    if err == 0 and kpage is not None and vma.vm_flags & VM_LOCKED:
+        locked = await _hand_mlock_over(g, page, kpage)
+    await locked.page_lock.unlock(M1["9"])
     return err
+
+
+async def _hand_mlock_over(g: Globals, page: Page, kpage: Page) -> Page:
+    """M1.8: in a VM_LOCKED vma `kpage` is to be mlocked in place of `page`, which is locked.
+
+    Never are both pages locked at once: two tasks could wait for each other's.
+
+    Returns:
+        The page that is locked now.
+    """
+    await munlock_vma_page(g, page, M1["8"])
+    if await kpage.flags.test(M1["8#2"], PG_MLOCKED):
+        return page
+    await page.page_lock.unlock(M1["8#3"])
+    await kpage.page_lock.lock(M1["8#4"])
+    await mlock_vma_page(g, kpage, M1["8"])
+    return kpage
 
 
 async def mergeable_vma(mm: MmStruct, address: Vaddr, at: str) -> Vma | None:

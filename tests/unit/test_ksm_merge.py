@@ -18,11 +18,13 @@ from ksmtrio.mm.ksm_merge import (
 )
 from ksmtrio.mm.ksm_tree import hold_anon_vma
 from ksmtrio.mm.ksm_types import RmapItem
-from ksmtrio.mm.mm_types import KSM_NULL, VM_MERGEABLE, Pte
+from ksmtrio.mm.mlock_page import mlock_vma_page
+from ksmtrio.mm.mm_types import KSM_NULL, VM_LOCKED, VM_MERGEABLE, Page, Pte
+from ksmtrio.mm.page_flags import PG_MLOCKED
 from ksmtrio.mm.swap import get_page, put_page
 from ksmtrio.sched.choices import Choices
 from ksmtrio.units import PAGE_SIZE
-from tests.kernel_world import AT, KernelWorld, ksm, process, run, turns
+from tests.kernel_world import AT, KernelWorld, Log, ksm, process, run, turns
 
 MERGED = (
     ksm(["A:0", "A:1"]),
@@ -334,3 +336,60 @@ def test_breaking_a_merge_up_needs_no_area_any_more() -> None:
         await w.ksm.ksm_thread_mutex.unlock(AT)
 
     run(body, *MERGED)
+
+
+async def mlock_page(w: KernelWorld, page: Page) -> None:
+    """Make a page mlocked, as mlock(2) does under its lock."""
+    await page.page_lock.lock(AT)
+    await mlock_vma_page(w.g, page, AT)
+    await page.page_lock.unlock(AT)
+
+
+def test_merging_in_a_locked_area_makes_the_ksm_page_mlocked_instead() -> None:
+    log = Log()
+
+    async def body(w: KernelWorld) -> None:
+        w.vma("B:0")._vm_flags |= VM_LOCKED
+        page, kpage = w.page("B:0"), w.page("A:0")
+        await mlock_page(w, page)
+        assert await merge_one(w, "B:0", "A:0") == 0
+        assert w.page("B:0") is kpage
+        assert kpage.flags.has(PG_MLOCKED)
+        assert not page.page_lock.locked
+        assert not kpage.page_lock.locked
+
+    KernelWorld(*MERGED, recorder=log).go(body, rest=False)
+    step = "try_to_merge_one_page.8"
+    passed = dict.fromkeys(at for at, _, _ in log.operations if at.startswith(step))
+    assert [at.removeprefix(step) for at in passed] == [
+        "/munlock_vma_page",
+        "#2",
+        "#3",
+        "#4",
+        "/mlock_vma_page",
+    ]
+
+
+def test_ksm_page_that_is_mlocked_already_is_not_even_locked() -> None:
+    log = Log()
+
+    async def body(w: KernelWorld) -> None:
+        w.vma("B:0")._vm_flags |= VM_LOCKED
+        await mlock_page(w, w.page("B:0"))
+        await mlock_page(w, w.page("A:0"))
+        assert await merge_one(w, "B:0", "A:0") == 0
+
+    KernelWorld(*MERGED, recorder=log).go(body, rest=False)
+    passed = {at for at, _, _ in log.operations}
+    assert "try_to_merge_one_page.8#2" in passed
+    assert "try_to_merge_one_page.8#4" not in passed
+
+
+def test_upgrade_in_a_locked_area_keeps_the_page_mlocked() -> None:
+    async def body(w: KernelWorld) -> None:
+        w.vma("B:0")._vm_flags |= VM_LOCKED
+        await mlock_page(w, w.page("B:0"))
+        assert await merge_one(w, "B:0", None) == 0
+        assert w.page("B:0").flags.has(PG_MLOCKED)
+
+    KernelWorld(*MERGED).go(body, rest=False)
