@@ -66,6 +66,12 @@ class UserTask:
         assert self.spec.process is not None, "the scenario check asks for a process"
         return self.machine.addresses[self.spec.process][page]
 
+    def page_at(self, address: Vaddr) -> int:
+        """Return the number of the page at an address; of one without number, the address."""
+        assert self.spec.process is not None, "the scenario check asks for a process"
+        known = self.machine.addresses[self.spec.process]
+        return known.index(address) if address in known else address
+
     def nr_pages(self) -> int:
         """Return the number of pages of the process, 0 without one."""
         name = self.spec.process

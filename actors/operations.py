@@ -12,6 +12,16 @@ from errno import ENOENT
 from typing import TYPE_CHECKING, Any, Final
 
 from ksmtrio.mm.ksm import MADV_MERGEABLE, MADV_UNMERGEABLE
+from ksmtrio.mm.madvise import (
+    MADV_DOFORK,
+    MADV_DONTFORK,
+    MADV_DONTNEED,
+    MADV_NORMAL,
+    MADV_RANDOM,
+    MADV_REMOVE,
+    MADV_SEQUENTIAL,
+    MADV_WILLNEED,
+)
 from ksmtrio.mm.mempolicy import MPOL_MF_MOVE, MPOL_MF_MOVE_ALL, MPOL_MF_STRICT
 from ksmtrio.mm.mempolicy_alloc import (
     MPOL_BIND,
@@ -19,6 +29,16 @@ from ksmtrio.mm.mempolicy_alloc import (
     MPOL_INTERLEAVE,
     MPOL_PREFERRED,
 )
+from ksmtrio.mm.mmap import (
+    MAP_ANONYMOUS,
+    MAP_FIXED,
+    MAP_LOCKED,
+    MAP_PRIVATE,
+    MAP_SHARED,
+    PROT_READ,
+    PROT_WRITE,
+)
+from ksmtrio.mm.mremap import MREMAP_FIXED, MREMAP_MAYMOVE
 from ksmtrio.mm.task_types import SIGKILL, SIGUSR1
 from ksmtrio.uapi import pipe, procfs, syscalls, sysfs, uaccess
 from ksmtrio.units import PAGE_SHIFT, PAGE_SIZE, Vaddr
@@ -29,7 +49,18 @@ if TYPE_CHECKING:
 Answer = int | str | list[int] | None
 Operation = Callable[["UserTask", Any], Awaitable[Answer]]
 
-ADVICE: Final = {"MERGEABLE": MADV_MERGEABLE, "UNMERGEABLE": MADV_UNMERGEABLE}
+ADVICE: Final = {
+    "MERGEABLE": MADV_MERGEABLE,
+    "UNMERGEABLE": MADV_UNMERGEABLE,
+    "DONTNEED": MADV_DONTNEED,
+    "DONTFORK": MADV_DONTFORK,
+    "DOFORK": MADV_DOFORK,
+    "NORMAL": MADV_NORMAL,
+    "RANDOM": MADV_RANDOM,
+    "SEQUENTIAL": MADV_SEQUENTIAL,
+    "WILLNEED": MADV_WILLNEED,
+    "REMOVE": MADV_REMOVE,
+}
 MODES: Final = {
     "DEFAULT": MPOL_DEFAULT,
     "PREFERRED": MPOL_PREFERRED,
@@ -37,6 +68,7 @@ MODES: Final = {
     "INTERLEAVE": MPOL_INTERLEAVE,
 }
 FLAGS: Final = {"STRICT": MPOL_MF_STRICT, "MOVE": MPOL_MF_MOVE, "MOVE_ALL": MPOL_MF_MOVE_ALL}
+PROT: Final = {"READ": PROT_READ, "WRITE": PROT_WRITE}
 SIGNALS: Final = {"KILL": SIGKILL, "USR1": SIGUSR1}
 
 
@@ -74,6 +106,32 @@ async def _store(task: UserTask, args: Any) -> Answer:
 
 async def _madvise(task: UserTask, args: Any) -> Answer:
     return await syscalls.madvise(task.g, task.mm, *_range(task, args), ADVICE[args["advice"]])
+
+
+async def _mmap(task: UserTask, args: Any) -> Answer:
+    prot = sum(PROT[name] for name in args["prot"])
+    flags = MAP_ANONYMOUS | MAP_FIXED
+    flags |= MAP_SHARED if "SHARED" in args["flags"] else MAP_PRIVATE
+    flags |= MAP_LOCKED if "LOCKED" in args["flags"] else 0
+    return task.page_at(await syscalls.mmap(task.g, task.mm, *_range(task, args), prot, flags))
+
+
+async def _mremap(task: UserTask, args: Any) -> Answer:
+    start, length = _range(task, args)
+    new_length = PAGE_SIZE * (args["new_pages"] or args["pages"])
+    flags, to = MREMAP_MAYMOVE, 0
+    if args["to"] is not None:
+        flags, to = flags | MREMAP_FIXED, task.address(args["to"])
+    call = syscalls.mremap(task.g, task.mm, start, length, new_length, flags, to)
+    return task.page_at(await call)
+
+
+async def _mlock(task: UserTask, args: Any) -> Answer:
+    return await syscalls.mlock(task.g, task.mm, *_range(task, args))
+
+
+async def _munlock(task: UserTask, args: Any) -> Answer:
+    return await syscalls.munlock(task.g, task.mm, *_range(task, args))
 
 
 async def _munmap(task: UserTask, args: Any) -> Answer:
@@ -181,6 +239,10 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "load": _load,
     "store": _store,
     "madvise": _madvise,
+    "mmap": _mmap,
+    "mremap": _mremap,
+    "mlock": _mlock,
+    "munlock": _munlock,
     "munmap": _munmap,
     "mbind": _mbind,
     "move_pages": _move_pages,

@@ -176,6 +176,12 @@ class StartState:
         self.addresses[spec.name] = []
         self._items[spec.name] = []
         for vma_spec in spec.vmas:
+            if not vma_spec.mapped:
+                self.addresses[spec.name] += range(
+                    vpn << PAGE_SHIFT, (vpn + vma_spec.pages) << PAGE_SHIFT, PAGE_SIZE
+                )
+                vpn += vma_spec.pages + GAP_PAGES
+                continue
             flags = VM_READ | VM_WRITE
             if vma_spec.mergeable and g.kernel.CONFIG_KSM:
                 flags |= VM_MERGEABLE

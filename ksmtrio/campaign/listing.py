@@ -27,7 +27,7 @@ from ksmtrio.sched.strategies import STRATEGIES, resolve
 
 Row: TypeAlias = dict[str, Any]
 
-SEEDS_FOR_MEDIAN: Final = {"races": 21, "pairs": 3}
+SEEDS_FOR_MEDIAN: Final = {"races": 21, "pairs": 1}
 """Executions of each scenario of a group from which the median of its points is taken."""
 
 _PACKAGES_WITH_POINTS: Final = (

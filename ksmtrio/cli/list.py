@@ -28,7 +28,7 @@ _NUMBERS: Final = frozenset({"points"})
 def command(what: str, output: Output) -> None:
     """List kernels, switches, scenarios, strategies, oracles, schedule points or actor kinds.
 
-    The points of a scenario are the median over 21 seeds, of a pair over 3.
+    The points of a scenario are the median over 21 seeds, those of a pair from one.
     """
     rows = LISTS[what]()
     output.json(rows)

@@ -40,7 +40,7 @@ _NO_FILE: Final = _errnos("EACCES EISDIR ENOENT ENOTDIR")
 """What any path of sysfs may be answered with."""
 
 ERRNOS: Final[dict[str, frozenset[int]]] = {
-    "madvise": _errnos("EAGAIN EINTR EINVAL ENOMEM ESRCH"),
+    "madvise": _errnos("EAGAIN EBADF EINTR EINVAL ENOMEM ESRCH"),
     "mmap": _errnos("EACCES EAGAIN EBADF EEXIST EINVAL ENODEV ENOMEM EPERM ESRCH"),
     "munmap": _errnos("EINVAL ENOMEM ESRCH"),
     "mremap": _errnos("EAGAIN EFAULT EINTR EINVAL ENOMEM ESRCH"),
@@ -55,6 +55,8 @@ ERRNOS: Final[dict[str, frozenset[int]]] = {
     "kill": _errnos("EINVAL EPERM ESRCH"),
     "reclaim": _errnos(""),
     "return_to_user": _errnos(""),
+    "vmsplice": _errnos("EFAULT ENOMEM ESRCH"),
+    "drain": _errnos(""),
     "numa_maps": _errnos("ESRCH"),
     "pagemap": _errnos("ESRCH"),
     "eject_memory": _errnos("EBUSY"),

@@ -282,6 +282,8 @@ def _check_op(op: Op, nr_pages: int, scenario: Scenario, place: Place) -> None:
         value, spot = op.args[name], place.at(name)
         match argument.type:
             case ArgType.PAGE:
+                if value is None:
+                    continue
                 _check_page(value, nr_pages, spot)
                 end = value + op.args.get("pages", 1)
                 if end > nr_pages:

@@ -363,7 +363,18 @@ def _resolve_forks(place: Place, processes: tuple[ProcessSpec, ...]) -> tuple[Pr
 
 
 def _vma(place: Place, value: object) -> VmaSpec:
-    keys = ("pages", "contents", "mergeable", "node", "block", "locked", "pte", "checksum", "swap")
+    keys = (
+        "pages",
+        "contents",
+        "mergeable",
+        "node",
+        "block",
+        "locked",
+        "pte",
+        "checksum",
+        "swap",
+        "mapped",
+    )
     table = Table(place, value, keys)
     pages = int_in(place.at("pages"), table.required("pages"), 1, _PAGES_MAX)
     vma = VmaSpec(
@@ -376,7 +387,10 @@ def _vma(place: Place, value: object) -> VmaSpec:
         pte=table.word("pte", "rw", ("rw", "ro")),
         checksum=table.boolean("checksum", default=False),
         swap=table.word("swap", "none", SWAP_STATES),
+        mapped=table.boolean("mapped", default=True),
     )
+    if not vma.mapped and table.value.keys() - {"pages", "mapped"}:
+        raise place.error("an area that is not mapped has other keys", "give its pages only")
     if vma.node is not None and vma.block is not None:
         raise place.at("block").error("both node and block are given", "give one of them")
     if vma.locked:

@@ -13,6 +13,19 @@ from typing import Any, Final, NamedTuple
 
 from ksmtrio.scenario.schema import FrozenMap
 
+ADVICES: Final = (
+    "MERGEABLE",
+    "UNMERGEABLE",
+    "DONTNEED",
+    "DONTFORK",
+    "DOFORK",
+    "NORMAL",
+    "RANDOM",
+    "SEQUENTIAL",
+    "WILLNEED",
+    "REMOVE",
+)
+
 
 class ArgType(Enum):
     """What an argument of an operation may be; the value says it to the user."""
@@ -30,7 +43,9 @@ class ArgType(Enum):
     SIGNAL = "'KILL' or 'USR1'"
     PATH = "the path of a file in /sys"
     TEXT = "what to write"
-    ADVICE = "'MERGEABLE' or 'UNMERGEABLE'"
+    ADVICE = f"one of {', '.join(ADVICES)}"
+    PROT = "a list of 'READ', 'WRITE'"
+    MMAP_FLAGS = "a list of 'SHARED', 'LOCKED'"
     MODE = "'DEFAULT', 'PREFERRED', 'BIND' or 'INTERLEAVE'"
     MBIND_FLAGS = "a list of 'STRICT', 'MOVE', 'MOVE_ALL'"
     MOVE_FLAGS = "a list of 'MOVE', 'MOVE_ALL'"
@@ -89,7 +104,7 @@ OPS: Final[Mapping[str, OpSpec]] = FrozenMap(
             _with(_HERE, value=Argument(ArgType.VALUE), half=Argument(ArgType.HALF, None)),
         ),
         "madvise": OpSpec(
-            "allow or forbid the merging of a range",
+            "give advice on a range, as that its pages may be merged",
             _with(_RANGE, advice=Argument(ArgType.ADVICE)),
         ),
         "mbind": OpSpec(
@@ -123,6 +138,24 @@ OPS: Final[Mapping[str, OpSpec]] = FrozenMap(
         ),
         "numa_maps": OpSpec("read where the pages of each area are", answers=Answers.TEXT),
         "soft_offline": OpSpec("move a page away from its frame, and retire the frame", _HERE),
+        "mmap": OpSpec(
+            "map fresh memory at a place; answers the number of its first page",
+            _with(
+                _RANGE,
+                prot=Argument(ArgType.PROT, ("READ", "WRITE")),
+                flags=Argument(ArgType.MMAP_FLAGS, ()),
+            ),
+        ),
+        "mremap": OpSpec(
+            "resize or move a mapping; answers the number of its first page",
+            _with(
+                _RANGE,
+                new_pages=Argument(ArgType.COUNT, None),
+                to=Argument(ArgType.PAGE, None),
+            ),
+        ),
+        "mlock": OpSpec("fault a range in and keep it in memory", _RANGE),
+        "munlock": OpSpec("undo mlock", _RANGE),
         "munmap": OpSpec("unmap a range", _RANGE),
         "pin": OpSpec("take a reference on a page and keep it, as vmsplice does", _HERE),
         "unpin": OpSpec("drop the references that pin took on what was mapped there", _HERE),

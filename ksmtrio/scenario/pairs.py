@@ -105,6 +105,23 @@ MEMBERS: Final[dict[str, Member]] = {
             'op = "madvise", page = 0, pages = 2, advice = "MERGEABLE"',
         ),
     ),
+    "mremap": Member(
+        does="A moves its pages and moves them back",
+        kind="mremapper",
+        process="A",
+        program=(
+            'op = "mremap", page = 0, pages = 2, to = 2',
+            'op = "load", page = 2',
+            'op = "mremap", page = 2, pages = 2, to = 0',
+        ),
+        room=True,
+    ),
+    "mlock": Member(
+        does="A locks and unlocks its pages",
+        kind="mlocker",
+        process="A",
+        program=('op = "mlock", page = 0, pages = 2', 'op = "munlock", page = 0, pages = 2'),
+    ),
     "swapoff": Member(
         does="swapoff brings pages back",
         kind="swapoff_caller",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from ksmtrio.scenario.operations import OPS, REQUIRED, Answers, ArgType
+from ksmtrio.scenario.operations import ADVICES, OPS, REQUIRED, Answers, ArgType
 from ksmtrio.scenario.reader import (
     Place,
     Table,
@@ -28,8 +28,12 @@ COUNT_MAX: Final = 1_000_000
 TEXT_MAX: Final = 4096
 """Longest text that is written to or expected of a file: one page."""
 
-_MBIND_FLAGS: Final = ("STRICT", "MOVE", "MOVE_ALL")
-_MOVE_FLAGS: Final = ("MOVE", "MOVE_ALL")
+_WORDS: Final = {
+    ArgType.MBIND_FLAGS: ("STRICT", "MOVE", "MOVE_ALL"),
+    ArgType.MOVE_FLAGS: ("MOVE", "MOVE_ALL"),
+    ArgType.PROT: ("READ", "WRITE"),
+    ArgType.MMAP_FLAGS: ("SHARED", "LOCKED"),
+}
 _ERRNO: Final = re.compile(r"-E[A-Z0-9]+")
 
 
@@ -73,13 +77,13 @@ def _argument(place: Place, value: object, kind: ArgType) -> Any:
         case ArgType.HALF:
             return int_in(place, value, 0, 1)
         case ArgType.ADVICE:
-            return word_of(place, value, ("MERGEABLE", "UNMERGEABLE"))
+            return word_of(place, value, ADVICES)
         case ArgType.MODE:
             return word_of(place, value, ("DEFAULT", "PREFERRED", "BIND", "INTERLEAVE"))
         case ArgType.SIGNAL:
             return word_of(place, value, ("KILL", "USR1"))
-        case ArgType.MBIND_FLAGS | ArgType.MOVE_FLAGS:
-            words = _MBIND_FLAGS if kind is ArgType.MBIND_FLAGS else _MOVE_FLAGS
+        case ArgType.MBIND_FLAGS | ArgType.MOVE_FLAGS | ArgType.PROT | ArgType.MMAP_FLAGS:
+            words = _WORDS[kind]
             return tuple(word_of(spot, item, words) for spot, item in list_of(place, value))
         case ArgType.PAGES | ArgType.NODES:
             items = list_of(place, value)

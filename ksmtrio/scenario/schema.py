@@ -144,6 +144,7 @@ class VmaSpec:
         node: where its frames are; at most one of `node` and `block`; neither means node 0.
         pte: ``rw`` or ``ro``: how its pages are mapped at the start.
         checksum: its rmap_items exist at the start, with an up-to-date oldchecksum.
+        mapped: false: its pages have numbers and addresses only, for calls that map there.
         swap: where its touched pages are: in memory alone (``none``), in the swap cache with swap
             entries (``cache``) or mapped (``mapped``), or on disk only (``out``).
     """
@@ -156,6 +157,7 @@ class VmaSpec:
     locked: bool = False
     pte: str = "rw"
     checksum: bool = False
+    mapped: bool = True
     swap: str = "none"
 
 

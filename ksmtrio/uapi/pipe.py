@@ -14,11 +14,13 @@ from ksmtrio.mm.gup import get_user_page_fast
 from ksmtrio.mm.mm_types import MmStruct
 from ksmtrio.mm.swap import put_page
 from ksmtrio.sched.points import Points
+from ksmtrio.uapi.answer import system_call
 from ksmtrio.units import PAGE_SIZE, ULONG_MASK, Vaddr
 
 RELEASE = Points(__name__, "pipe_buf_release", "", "1/put_page")
 
 
+@system_call
 async def vmsplice(g: Globals, mm: MmStruct, address: Vaddr) -> int:
     """vmsplice(2) of the page at an address into a pipe, which keeps it referenced.
 
@@ -35,6 +37,7 @@ async def vmsplice(g: Globals, mm: MmStruct, address: Vaddr) -> int:
     return 0
 
 
+@system_call
 async def drain(g: Globals, mm: MmStruct, address: Vaddr) -> int:
     """Read back from the pipe, and so drop, what was mapped at an address.
 

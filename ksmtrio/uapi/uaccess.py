@@ -8,24 +8,41 @@ and flushed, no access goes through its old value. Tests: `tests/unit/test_uacce
 from __future__ import annotations
 
 from errno import EFAULT, ENOMEM
+from typing import Final
 
 from ksmtrio.mm.globals import Globals
 from ksmtrio.mm.memory import VM_FAULT_OOM, handle_mm_fault
 from ksmtrio.mm.mm_types import VM_READ, VM_WRITE, MmStruct, Token
 from ksmtrio.mm.mmap import vma_at
 from ksmtrio.sched.points import Points
-from ksmtrio.units import Vaddr
+from ksmtrio.units import HALVES_PER_PAGE, PAGE_SIZE, TASK_SIZE, ULONG_MASK, Vaddr
 
 USER = Points(__name__, "user", "", "load store")
 PAGE_FAULT = Points(__name__, "do_page_fault", "", "1 2")
 
+_WORD_SIZE: Final = PAGE_SIZE // HALVES_PER_PAGE
+
+
+def _word(address: Vaddr, half: int) -> tuple[Vaddr, int]:
+    """Return the page's address and the half of it at `half` words beyond an address."""
+    address = (address + half * _WORD_SIZE) & ULONG_MASK
+    return address - address % PAGE_SIZE, address % PAGE_SIZE // _WORD_SIZE
+
+
+def _unreachable(mm: MmStruct, address: Vaddr) -> bool:
+    """Whether an access gets to no page table: of the kernel, or after the task has exited."""
+    return address >= TASK_SIZE or mm.mm_users.value == 0
+
 
 async def load(g: Globals, mm: MmStruct, address: Vaddr, half: int) -> tuple[int, Token]:
-    """Load half a page.
+    """Load half a page, the first or second one behind `address`.
 
     Returns:
-        (0, value), or (negative errno, 0) for a segmentation fault or lack of memory.
+        (0, value), or (negative errno, 0): -EFAULT for a segmentation fault, or -ENOMEM.
     """
+    address, half = _word(address, half)
+    if _unreachable(mm, address):
+        return -EFAULT, 0
     cell = mm.pte(address)
     while True:
         await g.rt.point(USER["load"], "load", cell)
@@ -46,7 +63,10 @@ async def load(g: Globals, mm: MmStruct, address: Vaddr, half: int) -> tuple[int
 
 
 async def store(g: Globals, mm: MmStruct, address: Vaddr, half: int, value: Token) -> int:
-    """Store half a page. Returns 0 or a negative errno."""
+    """Store half a page. Returns 0 or a negative errno, as of `load`."""
+    address, half = _word(address, half)
+    if _unreachable(mm, address):
+        return -EFAULT
     cell = mm.pte(address)
     while True:
         await g.rt.point(USER["store"], "store", cell)

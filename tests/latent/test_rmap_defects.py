@@ -10,11 +10,9 @@ from typing import Any
 import pytest
 
 from ksmtrio.mm.ksm_sysfs import run_store
-from ksmtrio.mm.mm_types import PTE_NONE
 from ksmtrio.mm.swapfile_off import sys_swapoff
 from ksmtrio.sched.choices import Choices
-from ksmtrio.units import PAGE_SIZE
-from tests.kernel_world import AT, KernelWorld, ksm, process
+from tests.kernel_world import KernelWorld, ksm, process
 from tests.latent.defects import ORPHANED, assert_defect, fork
 from tests.swap_world import SWAP, settle, swap_to_cache
 
@@ -166,37 +164,3 @@ def test_swapoff_without_memory_for_a_copy_leaves_the_area_as_it_was() -> None:
     first_copy = Choices(faults=[0, 0, 0, 0, 1])
     options: dict[str, Any] = {"faults": ["enomem"], "choices": first_copy}
     assert judged(body, kernel="latest-fixes", **options) == []
-
-
-@pytest.mark.parametrize(
-    ("kernel", "corrected"),
-    [({}, False), ({"with_": ["scan_compares_nodes"]}, True)],
-)
-def test_l9_an_item_that_hangs_on_another_pages_node(
-    kernel: dict[str, Any], *, corrected: bool
-) -> None:
-    async def body(w: KernelWorld) -> None:
-        mm, first, second = w.mm("A"), w.address("A:0"), w.address("A:1")
-        spare = second + 16 * PAGE_SIZE
-        await swap_to_cache(w, "A:0")
-        await swap_to_cache(w, "A:1")
-        await mm.mmap_sem.down_write(AT)
-        for old, new in ((first, spare), (second, first), (spare, second)):
-            await mm.pte(new).write(AT, mm.pte(old).value)  # as three calls of mremap do
-            await mm.pte(old).write(AT, PTE_NONE)
-            for watcher in w.g.user_access:
-                watcher.moved(mm, old, new)
-        await mm.mmap_sem.up_write(AT)
-        assert (await w.load("A:0"), await w.load("A:1")) == ((0, 8), (0, 7))
-        await settle(w)
-        await w.scan(2)
-        assert (w.item("A:0")._head is w.node("A:0")) == corrected
-
-    world = KernelWorld(
-        SWAP,
-        ksm(["A:0", "B:0"], ["A:1", "B:1"]),
-        process("A", 7, 8, mergeable=True),
-        process("B", 7, 8, mergeable=True),
-        **kernel,
-    )
-    assert world.go(body).found == ([] if corrected else [UNFINDABLE])

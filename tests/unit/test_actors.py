@@ -13,8 +13,9 @@ from ksmtrio.base.memory import MEMORY_SYSFS as MEMORY
 from ksmtrio.errors import BadInput, ScenarioError
 from ksmtrio.kconfig import build_kernel
 from ksmtrio.machine import build_machine
-from ksmtrio.mm.page_flags import PG_HWPOISON
+from ksmtrio.mm.page_flags import PG_HWPOISON, PG_MLOCKED
 from ksmtrio.scenario import OPS, parse_scenario
+from ksmtrio.scenario.operations import ADVICES
 from ksmtrio.sched.choices import Choices
 from ksmtrio.sched.strategies.round_robin import RoundRobin
 from tests.kernel_world import KernelWorld, Log, actor, ksm, machine, process, round_robin, vma
@@ -49,7 +50,7 @@ def test_every_operation_of_a_scenario_can_be_performed() -> None:
 
 
 def test_words_of_scenarios_mean_something() -> None:
-    assert set(ADVICE) == {"MERGEABLE", "UNMERGEABLE"}
+    assert set(ADVICE) == set(ADVICES)
     assert set(SIGNALS) == {"KILL", "USR1"}
     assert FLAGS["STRICT"] | FLAGS["MOVE"] | FLAGS["MOVE_ALL"] == 7
 
@@ -87,6 +88,16 @@ def test_unexpected_answer_is_a_finding() -> None:
     "operation",
     [
         {"op": "munmap", "page": 0, "expect": 0},
+        {"op": "mmap", "page": 0, "pages": 2, "expect": 0},
+        {"op": "mmap", "page": 1, "flags": ["SHARED", "LOCKED"], "expect": 1},
+        {"op": "mremap", "page": 1, "to": 0, "expect": 0},
+        {"op": "mremap", "page": 0, "pages": 2, "new_pages": 1, "expect": 0},
+        {"op": "mlock", "page": 0, "pages": 2, "expect": 0},
+        {"op": "munlock", "page": 0, "pages": 2, "expect": 0},
+        {"op": "madvise", "page": 0, "advice": "DONTNEED", "expect": 0},
+        {"op": "madvise", "page": 0, "advice": "WILLNEED", "expect": "-EBADF"},
+        {"op": "pin", "page": 0, "expect": 0},
+        {"op": "unpin", "page": 0, "expect": 0},
         {"op": "move_pages", "pages": [0, 1], "node": 1, "expect": ["-ENOENT", 1]},
         {"op": "query_pages", "pages": [0, 1], "expect": ["-ENOENT", 0]},
         {"op": "mbind", "page": 0, "pages": 2, "nodes": [1], "flags": ["STRICT"], "expect": "-EIO"},
@@ -108,7 +119,7 @@ def test_unexpected_answer_is_a_finding() -> None:
         {"op": "sysfs_read", "path": f"{MEMORY}/memory2/state", "expect": "-ENOENT"},
         {"op": "sysfs_write", "path": f"{MEMORY}/memory1/state", "text": "offline", "expect": 0},
     ],
-    ids=lambda operation: operation["op"],
+    ids=lambda operation: str(operation["op"]),
 )
 def test_expected_answer_is_no_finding(operation: dict[str, object]) -> None:
     assert run_program(*MERGED, program=(operation,)).found == []
@@ -197,6 +208,33 @@ def test_sysfs_writer_takes_ksm_pages_apart() -> None:
     assert w.found == []
     assert w.page("A:0") is not w.page("B:0")
     assert w.ksm.ksm_run.value == 1
+
+
+def test_mlocker_breaks_sharing_and_leaves_nothing_locked() -> None:
+    w = run_program(*MERGED, kind="mlocker")
+    assert w.found == []
+    assert w.page("A:0") is not w.page("B:0")
+    assert not w.page("A:0").flags.has(PG_MLOCKED)
+
+
+def test_mremapper_moves_its_last_page_over_its_first() -> None:
+    w = run_program(process("A", 1, 2), kind="mremapper")
+    assert w.found == []
+    assert w.contents("A") == [2, None]
+
+
+def test_pages_may_be_mapped_where_nothing_was() -> None:
+    w = run_program(
+        process("A", 1) + "\n[[process.vma]]\npages = 2\nmapped = false\n",
+        program=(
+            {"op": "load", "page": 1, "expect": "-EFAULT"},
+            {"op": "mmap", "page": 1, "expect": 1},
+            {"op": "store", "page": 1, "value": 5, "expect": 0},
+            {"op": "mremap", "page": 0, "to": 2, "expect": 2},
+        ),
+    )
+    assert w.found == []
+    assert w.contents("A") == [None, 5, 1]
 
 
 def test_migrate_pages_caller_comes_back() -> None:

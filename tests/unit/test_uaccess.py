@@ -5,7 +5,10 @@ from __future__ import annotations
 
 from errno import EFAULT
 
+import pytest
+
 from ksmtrio.uapi.uaccess import load, store
+from ksmtrio.units import PAGE_SIZE, TASK_SIZE
 from tests.kernel_world import KernelWorld, ksm, process, run, turns
 
 
@@ -91,3 +94,31 @@ def test_store_waits_out_a_migration_and_is_not_lost() -> None:
     w = KernelWorld(process("A", 1), actors=("mover", "writer"), strategy=schedule)
     assert w.go(mover, writer).found == []
     assert w.contents("A") == [5]
+
+
+@pytest.mark.parametrize("address", [0, -1, TASK_SIZE, 1 << 63, 1 << 64, -PAGE_SIZE])
+def test_access_to_nowhere_is_a_segmentation_fault(address: int) -> None:
+    async def body(w: KernelWorld) -> None:
+        assert await load(w.g, w.mm("A"), address, 0) == (-EFAULT, 0)
+        assert await store(w.g, w.mm("A"), address, 1, 5) == -EFAULT
+
+    run(body, process("A", 1))
+
+
+def test_halves_are_counted_from_the_address() -> None:
+    async def body(w: KernelWorld) -> None:
+        mm, address = w.mm("A"), w.address("A:0")
+        assert await store(w.g, mm, address + PAGE_SIZE // 2 + 7, 0, 9) == 0
+        assert await load(w.g, mm, address, 1) == (0, 9)
+        assert await load(w.g, mm, address, 2) == (0, 2)
+
+    run(body, process("A", 1, 2))
+
+
+def test_a_task_that_exited_accesses_nothing() -> None:
+    async def body(w: KernelWorld) -> None:
+        await w.exit("A")
+        assert await load(w.g, w.mm("A"), w.address("A:0"), 0) == (-EFAULT, 0)
+        assert await store(w.g, w.mm("A"), w.address("A:0"), 0, 5) == -EFAULT
+
+    run(body, process("A", 1))
