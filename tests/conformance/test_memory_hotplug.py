@@ -94,3 +94,44 @@ def test_soft_offline_gives_a_page_another_frame_and_keeps_its_content() -> None
         assert frame not in later.frames()
 
     run(program)
+
+
+# Selftest rmap, migrate.ksm. It migrates by move_pages, which passes over KSM pages here; taking
+# their block offline moves them.
+def test_every_process_maps_the_frame_that_a_merged_page_moved_to() -> None:
+    async def program(b: Bench) -> None:
+        root = await b.mk("A", 0xCF, node=1)
+        await root.mbind(0, 1, (1,), 0)
+        child = await root.fork("B")
+        family = [root, child, await root.fork("C"), await child.fork("D")]
+        for process in family:
+            await process.write(0, 0xCF)
+            await process.merge()
+        await b.scan(3)
+        [before] = root.frames()
+        assert [process.frames() for process in family] == [[before]] * 4
+        assert (await b.offline(root.block(0)))["ret"] == 0
+        [after] = root.frames()
+        assert after != before
+        assert [process.frames() for process in family] == [[after]] * 4
+        assert await b.bad_pages() == 0
+
+    run(program)
+
+
+# Selftest rmap, migrate.ksm_and_mremap, with the same difference.
+def test_merged_pages_of_an_area_that_was_remapped_move_together() -> None:
+    async def program(b: Bench) -> None:
+        process = await b.narrow("A", *[0x77] * 8)
+        assert await process.mremap(4, 8, to=0) == process.address(0)
+        await process.merge(0, 4)
+        await b.scan(3)
+        before = process.frames()[:4]
+        assert before == [before[0]] * 4
+        assert (await b.offline(process.block(0)))["ret"] == 0
+        after = process.frames()[:4]
+        assert after == [after[0]] * 4
+        assert after != before
+        assert await b.bad_pages() == 0
+
+    run(program)

@@ -31,8 +31,6 @@ OBSERVED = {line_id(observation): observation for observation in observations()}
 @cache
 def answered(scenario: str, without: tuple[str, ...] = (), kernel: str = "v2.6.33") -> Bench:
     """Run a scenario's program once for all its tests."""
-    if scenario == "C6":
-        pytest.skip("mlock(2) is not in the model yet")
     return Bench(kernel, without=without).run(PROGRAMS[scenario])
 
 

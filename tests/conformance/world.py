@@ -26,8 +26,17 @@ from ksmtrio.mm.ksm import MADV_MERGEABLE, MADV_UNMERGEABLE
 from ksmtrio.mm.mempolicy import MPOL_MF_MOVE, MPOL_MF_MOVE_ALL, MPOL_MF_STRICT
 from ksmtrio.mm.mempolicy_alloc import MPOL_BIND, MPOL_DEFAULT
 from ksmtrio.mm.migrate_syscalls import sys_move_pages
-from ksmtrio.mm.mm_types import VM_MAYSHARE, VM_READ, VM_SHARED, VM_WRITE, MmStruct, Page, Pte, Vma
+from ksmtrio.mm.mm_types import MmStruct, Page, Pte
+from ksmtrio.mm.mmap import (
+    MAP_ANONYMOUS,
+    MAP_FIXED,
+    MAP_PRIVATE,
+    MAP_SHARED,
+    PROT_READ,
+    PROT_WRITE,
+)
 from ksmtrio.mm.mmzone import MIGRATE_MOVABLE
+from ksmtrio.mm.mremap import MREMAP_FIXED, MREMAP_MAYMOVE
 from ksmtrio.mm.swap import lru_add_drain_all
 from ksmtrio.sched.actor_state import ActorState
 from ksmtrio.sched.strategies.base import Strategy
@@ -191,6 +200,17 @@ class Process:
         last = self.nr_pages if end is None else end
         self.contents[first:last] = [None] * (last - first)
         return await answer(syscalls.munmap(self.bench.world.g, self.mm, *self.span(first, last)))
+
+    async def mremap(self, first: int, end: int, *, to: int) -> int:
+        """mremap() of pages [first, end) over those from page `to` on; return the address."""
+        start, length = self.span(first, end)
+        flags = MREMAP_MAYMOVE | MREMAP_FIXED
+        target = self.address(to)
+        call = syscalls.mremap(self.bench.world.g, self.mm, start, length, length, flags, target)
+        contents = self.contents[first:end]
+        self.contents[first:end] = [None] * len(contents)
+        self.contents[to : to + len(contents)] = contents
+        return await answer(call)
 
     async def mlock(self) -> int:
         """mlock() everything."""
@@ -360,8 +380,8 @@ class Bench:
         mm = await syscalls.fork(g, self.world.mm("init"), name)
         made = Process(self, name, mm, [None] * len(contents))
         span = made.span(0, None)
-        flags_ = VM_READ | VM_WRITE | (VM_SHARED | VM_MAYSHARE if shared else 0)
-        mm._vmas = (Vma(g.rt, mm, span[0], span[0] + span[1], flags=flags_), *mm._vmas)
+        flags = (MAP_SHARED if shared else MAP_PRIVATE) | MAP_ANONYMOUS | MAP_FIXED
+        assert await syscalls.mmap(g, mm, *span, PROT_READ | PROT_WRITE, flags) == span[0]
         if node:
             await syscalls.mbind(g, mm, *span, MPOL_BIND, (node,), 0)
         for index, content in enumerate(contents):
