@@ -8,9 +8,10 @@ SyscallError. Tests: `tests/unit/test_actors.py`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from errno import ENOENT
+from errno import ENOENT, ESRCH
 from typing import TYPE_CHECKING, Any, Final
 
+from ksmtrio.errors import SyscallError
 from ksmtrio.mm.ksm import MADV_MERGEABLE, MADV_UNMERGEABLE
 from ksmtrio.mm.madvise import (
     MADV_DOFORK,
@@ -29,6 +30,7 @@ from ksmtrio.mm.mempolicy_alloc import (
     MPOL_INTERLEAVE,
     MPOL_PREFERRED,
 )
+from ksmtrio.mm.mm_types import MmStruct
 from ksmtrio.mm.mmap import (
     MAP_ANONYMOUS,
     MAP_FIXED,
@@ -81,6 +83,21 @@ def _range(task: UserTask, args: Any) -> tuple[Vaddr, int]:
     start = task.address(args["page"])
     last = task.address(args["page"] + args["pages"] - 1)
     return start, last + PAGE_SIZE - start
+
+
+def _target(task: UserTask, args: Any) -> MmStruct:
+    """Return the address space of the process that is meant, by default the task's own."""
+    name = args["target"]
+    if name is None:
+        return task.mm
+    if name not in task.machine.processes:
+        raise SyscallError(ESRCH)
+    return task.machine.processes[name]
+
+
+def _addresses(task: UserTask, args: Any) -> list[Vaddr]:
+    known = task.machine.addresses[args["target"] or task.spec.process or ""]
+    return [known[page] for page in args["pages"]]
 
 
 # -- accesses --------------------------------------------------------------------------------------
@@ -145,22 +162,22 @@ async def _mbind(task: UserTask, args: Any) -> Answer:
 
 
 async def _move_pages(task: UserTask, args: Any) -> Answer:
-    pages = [task.address(page) for page in args["pages"]]
+    mm, pages = _target(task, args), _addresses(task, args)
     nodes = [args["node"]] * len(pages)
-    return await syscalls.move_pages(task.g, task.mm, pages, nodes, _bits(args["flags"]))
+    return await syscalls.move_pages(task.g, mm, pages, nodes, _bits(args["flags"]))
 
 
 async def _query_pages(task: UserTask, args: Any) -> Answer:
-    pages = [task.address(page) for page in args["pages"]]
-    return await syscalls.move_pages(task.g, task.mm, pages, None, 0)
+    return await syscalls.move_pages(task.g, _target(task, args), _addresses(task, args), None, 0)
 
 
 async def _migrate_pages(task: UserTask, args: Any) -> Answer:
-    return await syscalls.migrate_pages(task.g, task.mm, args["old_nodes"], args["new_nodes"])
+    old, new = args["old_nodes"], args["new_nodes"]
+    return await syscalls.migrate_pages(task.g, _target(task, args), old, new)
 
 
-async def _numa_maps(task: UserTask, _: Any) -> Answer:
-    text = await procfs.numa_maps(task.g, task.mm)
+async def _numa_maps(task: UserTask, args: Any) -> Answer:
+    text = await procfs.numa_maps(task.g, _target(task, args))
     return text.removesuffix("\n")
 
 

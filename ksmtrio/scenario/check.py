@@ -266,14 +266,16 @@ def _check_actor(actor: ActorSpec, scenario: Scenario, pages: _Pages, place: Pla
         raise place.at("cpu").error(
             f"cpu {actor.cpu} is out of range", f"the machine has cpus 0 to {cpus - 1}"
         )
-    count = None
     if actor.process is not None:
-        count = pages.process(actor.process, place.at("process")).nr_pages
+        pages.process(actor.process, place.at("process"))
     for index, op in enumerate(actor.program):
         spot = place.at("program", index)
-        if OPS[op.op].in_process and count is None:
+        process, count = op.args.get("target") or actor.process, 0
+        if process is not None:
+            count = pages.process(process, spot.at("target")).nr_pages
+        elif OPS[op.op].in_process:
             raise spot.error(f"{op.op} needs an address space", "give the actor a process")
-        _check_op(op, count or 0, scenario, spot)
+        _check_op(op, count, scenario, spot)
 
 
 def _check_op(op: Op, nr_pages: int, scenario: Scenario, place: Place) -> None:

@@ -12,7 +12,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Collection
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
@@ -93,9 +93,10 @@ def sample_names() -> list[str]:
     return [*builtin_groups()["races"], *sample_of_pairs()]
 
 
-def installed_kinds() -> list[str]:
+@cache
+def installed_kinds() -> tuple[str, ...]:
     """Return the actor kinds of all installed packages, sorted."""
-    return sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})
+    return tuple(sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)}))
 
 
 def load_scenario(name_or_path: str, kinds: Collection[str] | None = None) -> Scenario:

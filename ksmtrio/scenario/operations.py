@@ -38,6 +38,7 @@ class ArgType(Enum):
     NODE = "the number of a node"
     NODES = "a list of node numbers"
     BLOCK = "the number of a memory block"
+    PROCESS = "the name of a process"
     ACTOR = "the name of an actor"
     CHILD = "the name of a process with at = 'fork'"
     SIGNAL = "'KILL' or 'USR1'"
@@ -84,6 +85,7 @@ class OpSpec(NamedTuple):
 
 
 _PAGE: Final = Argument(ArgType.PAGE)
+_TARGET: Final = Argument(ArgType.PROCESS, None)
 _HERE: Final[Mapping[str, Argument]] = FrozenMap({"page": _PAGE})
 _RANGE: Final[Mapping[str, Argument]] = FrozenMap(
     {"page": _PAGE, "pages": Argument(ArgType.COUNT, 1)}
@@ -123,20 +125,31 @@ OPS: Final[Mapping[str, OpSpec]] = FrozenMap(
                     "pages": Argument(ArgType.PAGES),
                     "node": Argument(ArgType.NODE),
                     "flags": Argument(ArgType.MOVE_FLAGS, ("MOVE",)),
+                    "target": _TARGET,
                 }
             ),
             answers=Answers.STATUSES,
         ),
         "query_pages": OpSpec(
             "ask move_pages where pages are",
-            FrozenMap({"pages": Argument(ArgType.PAGES)}),
+            FrozenMap({"pages": Argument(ArgType.PAGES), "target": _TARGET}),
             answers=Answers.STATUSES,
         ),
         "migrate_pages": OpSpec(
             "move the whole process from nodes to nodes; answers how many pages could not be moved",
-            FrozenMap({"old_nodes": Argument(ArgType.NODES), "new_nodes": Argument(ArgType.NODES)}),
+            FrozenMap(
+                {
+                    "old_nodes": Argument(ArgType.NODES),
+                    "new_nodes": Argument(ArgType.NODES),
+                    "target": _TARGET,
+                }
+            ),
         ),
-        "numa_maps": OpSpec("read where the pages of each area are", answers=Answers.TEXT),
+        "numa_maps": OpSpec(
+            "read where the pages of each area are",
+            FrozenMap({"target": _TARGET}),
+            answers=Answers.TEXT,
+        ),
         "soft_offline": OpSpec("move a page away from its frame, and retire the frame", _HERE),
         "mmap": OpSpec(
             "map fresh memory at a place; answers the number of its first page",

@@ -34,6 +34,7 @@ class Member:
         swap: key of `SWAP_PLACES`, how far A's pages are on their way to swap at the start; of two
             members the one who needs them further decides.
         room: whether it needs unmapped pages behind A's.
+        remote: whether its calls can be about a process other than its own.
     """
 
     does: str
@@ -43,6 +44,7 @@ class Member:
     repeat: int = 0
     swap: int = 0
     room: bool = False
+    remote: bool = False
 
 
 MEMBERS: Final[dict[str, Member]] = {
@@ -72,12 +74,14 @@ MEMBERS: Final[dict[str, Member]] = {
             'op = "move_pages", pages = [1, 0], node = 0, flags = ["MOVE_ALL"]',
             'op = "query_pages", pages = [0, 1]',
         ),
+        remote=True,
     ),
     "migrate_pages": Member(
         does="migrate_pages moves A to node 0",
         kind="migrate_pages_caller",
         process="A",
         program=('op = "migrate_pages", old_nodes = [1], new_nodes = [0]',),
+        remote=True,
     ),
     "fault": Member(
         does="A writes and reads",
@@ -178,9 +182,8 @@ def pair_text(name: str) -> str:
     """
     keys = next(pair for pair in combinations(MEMBERS, 2) if name == _name(*pair))
     pair = {key: MEMBERS[key] for key in keys}
-    if "exit" in pair and any(member.process == "A" for member in pair.values()):
-        # Threads of A would only outlive each other; a fresh fork shares its pages.
-        pair["exit"] = attrs.evolve(pair["exit"], process="F")
+    if "exit" in pair:
+        pair = _apart(pair)
     one, other = (member.does for member in pair.values())
     swap = max(member.swap for member in pair.values())
     lines = [
@@ -213,6 +216,23 @@ def pair_text(name: str) -> str:
     if "fork" in pair:
         lines += _actor("child", CHILD)
     return "\n".join(lines) + "\n"
+
+
+def _apart(pair: dict[str, Member]) -> dict[str, Member]:
+    """Give who exits a process of its own, since threads of one would only outlive each other.
+
+    The other acts on that process from outside where its calls can; else a fresh fork of its
+    process, which shares its pages, exits.
+    """
+    key = next(key for key in pair if key != "exit")
+    other, leaver = pair[key], pair["exit"]
+    if other.remote:
+        program = tuple(f'{op}, target = "A"' for op in other.program)
+        other = attrs.evolve(other, process="B", program=program)
+        leaver = attrs.evolve(leaver, process="A")
+    elif other.process == "A":
+        leaver = attrs.evolve(leaver, process="F")
+    return {name: leaver if name == "exit" else other for name in pair}
 
 
 _ROOM: Final = ["", "[[process.vma]]", "pages = 2", "mapped = false"]

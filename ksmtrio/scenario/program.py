@@ -90,7 +90,7 @@ def _argument(place: Place, value: object, kind: ArgType) -> Any:
             if not items:
                 raise place.error(f"{last_key(place)} is empty", f"expected {kind.value}")
             return tuple(int_in(spot, item, 0, COUNT_MAX) for spot, item in items)
-        case ArgType.ACTOR | ArgType.CHILD:
+        case ArgType.PROCESS | ArgType.ACTOR | ArgType.CHILD:
             return name_of(place, value)
         case ArgType.PATH | ArgType.TEXT:
             return _text(place, value)

@@ -185,6 +185,28 @@ def test_an_actor_that_is_never_born_keeps_nobody_waiting() -> None:
     assert [a.state.value for a in w.rt.actors] == ["finished", "unborn"]
 
 
+OTHERS = "00100000 default anon=2 dirty=2 active=1 N0=2"
+
+
+def test_calls_may_be_about_another_process() -> None:
+    program = (
+        {"op": "query_pages", "pages": [1], "target": "A", "expect": [1]},
+        {"op": "move_pages", "pages": [1], "node": 0, "target": "A", "expect": [0]},
+        {"op": "migrate_pages", "old_nodes": [1], "new_nodes": [0], "target": "A", "expect": 0},
+        {"op": "numa_maps", "target": "A", "expect": OTHERS},
+        {"op": "numa_maps", "target": "B", "expect": "-ESRCH"},
+        {"op": "kill", "actor": "owner"},
+    )
+    w = KernelWorld(
+        process("A", 1, 2, node=1),
+        CHILD,
+        actor("other", "user_task", *program),
+        actor("owner", "user_task", {"op": "fork", "child": "B"}, process="A"),
+    ).go()
+    assert w.found == []
+    assert w.mm("A").dead is not None
+
+
 def test_nobody_sends_signals_to_who_is_not_born() -> None:
     early = {"op": "kill", "actor": "child", "expect": "-ESRCH"}
     w = KernelWorld(

@@ -131,7 +131,7 @@ def test_operations_have_their_defaults_and_lines() -> None:
     _, task, offliner = parse(GOOD).actors
     store, move = task.program
     assert dict(store.args) == {"page": 0, "value": 9, "half": None}
-    assert dict(move.args) == {"pages": (0, 1), "node": 1, "flags": ("MOVE",)}
+    assert dict(move.args) == {"pages": (0, 1), "node": 1, "flags": ("MOVE",), "target": None}
     assert move.expect == (1, "-EBUSY")
     assert offliner.program[0].expect == "-EBUSY"
     lines = GOOD.split("\n")

@@ -26,6 +26,9 @@ def test_members_of_one_process_are_its_threads_but_who_exits_is_a_fork() -> Non
     one = load_scenario("pair_mbind_exit")
     assert [actor.process for actor in one.actors] == ["A", "F"]
     assert one.processes[-1].forked_from == "A"
+    remote = load_scenario("pair_migrate_pages_exit")
+    assert [actor.process for actor in remote.actors] == ["B", "A"]
+    assert remote.actors[0].program[0].args["target"] == "A"
     other = load_scenario("pair_ksmd_exit")
     assert [actor.process for actor in other.actors] == [None, "B"]
 
