@@ -13,6 +13,7 @@ from ksmtrio.mm.ksm_tree import kpfn_of
 from ksmtrio.mm.ksm_types import STABLE_FLAG, MmSlot, RmapItem, StableNode
 from ksmtrio.mm.mm_types import (
     MMF_VM_MERGEABLE,
+    VM_LOCKED,
     VM_MERGEABLE,
     VM_READ,
     VM_WRITE,
@@ -25,6 +26,7 @@ from ksmtrio.mm.mm_types import (
 from ksmtrio.mm.mmzone import (
     LRU_ACTIVE_ANON,
     LRU_INACTIVE_ANON,
+    LRU_UNEVICTABLE,
     MIGRATE_MOVABLE,
     MIGRATE_UNMOVABLE,
     PerCpu,
@@ -35,8 +37,10 @@ from ksmtrio.mm.page_flags import (
     PG_ACTIVE,
     PG_BUDDY,
     PG_LRU,
+    PG_MLOCKED,
     PG_SWAPBACKED,
     PG_SWAPCACHE,
+    PG_UNEVICTABLE,
     PG_UPTODATE,
 )
 from ksmtrio.mm.swap_types import SWAP_HAS_CACHE
@@ -83,6 +87,7 @@ class StartState:
             if spec.forked_from is not None:
                 self.addresses[spec.name] = self.addresses[spec.forked_from]
         self._swap(processes)
+        self._mlock(processes)
         self._register(processes)
         self._cursor(processes)
         return processes
@@ -129,7 +134,7 @@ class StartState:
                 child,
                 vma._vm_start,
                 vma._vm_end,
-                flags=vma._vm_flags,
+                flags=vma._vm_flags & ~VM_LOCKED,
                 pgoff=vma._vm_pgoff,
             )
             anon_vma = vma.anon_vma.value
@@ -183,6 +188,7 @@ class StartState:
                 vpn += vma_spec.pages + GAP_PAGES
                 continue
             flags = VM_READ | VM_WRITE
+            flags |= VM_LOCKED if vma_spec.locked else 0
             if vma_spec.mergeable and g.kernel.CONFIG_KSM:
                 flags |= VM_MERGEABLE
             start = vpn << PAGE_SHIFT
@@ -261,6 +267,23 @@ class StartState:
         tree = g.ksm._stable_root
         token = kpage.content[0].value
         tree.insert(sum(self._token(other) < token for other in tree), node)
+
+    def _mlock(self, processes: dict[str, MmStruct]) -> None:
+        """Take the pages of VM_LOCKED areas to the unevictable lists."""
+        for mm in processes.values():
+            for vma in mm._vmas:
+                vpns = range(vma._vm_start >> PAGE_SHIFT, vma._vm_end >> PAGE_SHIFT)
+                for vpn in vpns if vma._vm_flags & VM_LOCKED else ():
+                    if vpn in mm.ptes and mm.ptes[vpn].value.present:
+                        self._mlock_page(self.g.pages[mm.ptes[vpn].value.pfn])
+
+    def _mlock_page(self, page: Page) -> None:
+        if not page.flags.value & PG_MLOCKED:
+            lists = self.g.zones[page.nid]._lru_list
+            active = page.flags.value & PG_ACTIVE
+            lists[LRU_ACTIVE_ANON if active else LRU_INACTIVE_ANON].remove(page)
+            lists[LRU_UNEVICTABLE].append(page)
+            page.flags.value = page.flags.value & ~PG_ACTIVE | PG_MLOCKED | PG_UNEVICTABLE
 
     def _swap(self, processes: dict[str, MmStruct]) -> None:
         """Put pages into the swap cache, or out to disk, with all who map them."""

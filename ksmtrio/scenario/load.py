@@ -394,9 +394,9 @@ def _vma(place: Place, value: object) -> VmaSpec:
         raise place.error("an area that is not mapped has other keys", "give its pages only")
     if vma.node is not None and vma.block is not None:
         raise place.at("block").error("both node and block are given", "give one of them")
-    if vma.locked:
+    if vma.locked and vma.swap not in ("none", "mapped"):
         raise place.at("locked").error(
-            "locked areas cannot be used yet", "leave it out until mlock is modelled"
+            f"a locked area with swap = {vma.swap!r}", "mlock keeps its pages in memory"
         )
     if vma.checksum and not vma.mergeable:
         raise place.at("checksum").error(

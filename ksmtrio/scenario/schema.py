@@ -142,6 +142,7 @@ class VmaSpec:
         pages: its length.
         contents: one token a page; None: never touched.
         node: where its frames are; at most one of `node` and `block`; neither means node 0.
+        locked: it is VM_LOCKED, and the pages it was touched with are mlocked.
         pte: ``rw`` or ``ro``: how its pages are mapped at the start.
         checksum: its rmap_items exist at the start, with an up-to-date oldchecksum.
         mapped: false: its pages have numbers and addresses only, for calls that map there.

@@ -265,3 +265,57 @@ def test_lack_of_memory(faults: list[int], answer: int) -> None:
         assert await mlock(w, "A:1", 2) == answer
 
     run(body, TWO_AREAS, faults=["enomem"], choices=Choices(faults=faults))
+
+
+# -- KSM in locked areas ---------------------------------------------------------------------------
+
+
+def test_page_merged_in_a_locked_area_hands_its_mlock_to_the_ksm_page() -> None:
+    async def body(w: KernelWorld) -> None:
+        assert mlocked(w, "A:0") == [True]
+        old = w.page("A:0")
+        await w.scan(3)
+        assert w.page("A:0") is w.page("B:0") is w.page("C:0") is not old
+        assert mlocked(w, "A:0") == [True]
+        assert old.flags.value == 0
+        await munlock(w, "A:0", 1)
+        await w.drain()
+        assert mlocked(w, "A:0") == [False]
+
+    parts = (
+        ksm(["B:0", "C:0"]),
+        process("A", 7, mergeable=True, checksum=True, locked=True),
+        process("B", 7, mergeable=True),
+        process("C", 7, mergeable=True),
+    )
+    run(body, *parts)
+
+
+def test_mlocked_ksm_page_takes_in_another_mlocked_page() -> None:
+    async def body(w: KernelWorld) -> None:
+        await w.scan(3)
+        assert w.page("A:0") is w.page("B:0")
+        assert mlocked(w, "A:0") == [True]
+
+    keys = {"mergeable": True, "checksum": True, "locked": True}
+    run(body, process("A", 7, **keys), process("B", 7, **keys))
+
+
+def test_write_to_a_locked_ksm_page_leaves_the_old_one_to_the_others_unlocked() -> None:
+    async def body(w: KernelWorld) -> None:
+        assert mlocked(w, "B:0") == [True]
+        await w.store("A:0", 8)
+        await w.drain()
+        assert mlocked(w, "A:0", "B:0") == [True, False]
+
+    run(body, *(p.replace("contents", "locked = true\ncontents") for p in MERGED[:2]), MERGED[2])
+
+
+def test_locked_area_of_a_scenario_is_locked_and_its_fork_is_not() -> None:
+    async def body(w: KernelWorld) -> None:
+        assert mlocked(w, "A:0", "C:0") == [True, True]
+        assert w.vma("A:0")._vm_flags & VM_LOCKED
+        assert not w.vma("C:0")._vm_flags & VM_LOCKED
+
+    fork = '[[process]]\nname = "C"\nforked_from = "A"\n'
+    run(body, process("A", 1, "-", locked=True), fork)

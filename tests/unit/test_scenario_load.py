@@ -183,6 +183,7 @@ def test_a_scenario_is_a_value() -> None:
         ("contents = [7, 8]", 'contents = [7, "x"]', "contents 2 is 'x'"),
         ("contents = 7", "contents = 2147483648", "expected an integer from 0 to 2147483647"),
         ("block = 1", "block = 4", "block 4 is out of range"),
+        ("block = 1", 'block = 1\nlocked = true\nswap = "out"', "a locked area with swap = 'out'"),
         ("block = 1", "block = 1\nnode = 0", "both node and block"),
         ("node = 1\n\n", "node = 2\n\n", "node 2 is out of range"),
         ("checksum = true", "checksum = 1", "expected true or false"),
