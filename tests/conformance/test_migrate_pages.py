@@ -7,8 +7,8 @@ from errno import EINVAL, ESRCH
 
 import pytest
 
+from ksmtrio.sched.strategies.random import RandomStrategy
 from tests.conformance.world import Bench, run
-from tests.kernel_world import round_robin
 
 
 # LTP migrate_pages01.
@@ -79,4 +79,4 @@ def test_merged_pages_migrated_to_and_fro_while_ksmd_runs_never_fail(seed: int) 
         await b.knob("run", 0)
         assert await b.bad_pages() == 0
 
-    run(program, strategy=round_robin(seed))
+    run(program, strategy=RandomStrategy(seed))

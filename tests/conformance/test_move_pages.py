@@ -8,8 +8,8 @@ from errno import EACCES, EFAULT, EINVAL, ENODEV, ENOENT, ESRCH
 import pytest
 
 from ksmtrio.mm.mempolicy import MPOL_MF_MOVE_ALL, MPOL_MF_STRICT
+from ksmtrio.sched.strategies.random import RandomStrategy
 from tests.conformance.world import NOT_WRITTEN, Bench, run
-from tests.kernel_world import round_robin
 
 
 # LTP move_pages01.
@@ -146,7 +146,7 @@ def test_reader_sees_the_content_while_the_page_moves_to_and_fro(*, shared: bool
         assert (answer["ret"], answer["status"]) == (0, [1])
 
     for seed in range(8):
-        run(program, strategy=round_robin(seed))
+        run(program, strategy=RandomStrategy(seed))
     assert waits, "no reader ever met a page on the move"
 
 
