@@ -50,9 +50,10 @@ async def soft_offline_page(g: Globals, pfn: Pfn) -> int:
 
     Steps of SO:
         1. get_any_page: error: return it; free: go to 10. Otherwise the page is referenced now.
-        2. Read PG_lru: set: go to 5.
+        2. Read PG_lru: set: go to 4.
         3. put_page; shake_page; get_any_page again: error: return it; free: go to 10.
-        4. Read PG_lru: clear: -EIO. **Step 3's reference stays behind** (later kernels drop it).
+        4. Read PG_lru, also when 2 found it set: clear: -EIO. **The reference stays behind** (later
+           kernels drop it).
         5. LOCK page (sleeps); wait for writeback (sleeps).
         6. PG_hwpoison set: UNLOCK page, put_page, -EBUSY.
         7. (invalidate_inode_page never gets rid of an anonymous page.) UNLOCK page; put_page, since
@@ -71,10 +72,10 @@ async def soft_offline_page(g: Globals, pfn: Pfn) -> int:
         await put_page(g, page, SO["3/put_page"])
         await shake_page(g, page, SO["3"])
         ret = await get_any_page(g, page, SO["3/get_any_page"])
-        if ret == 1 and not await page.flags.test(SO["4"], PG_LRU):
-            if g.kernel.soft_offline_puts_the_page:
-                await put_page(g, page, SO["4/put_page"])
-            return -EIO
+    if ret == 1 and not await page.flags.test(SO["4"], PG_LRU):
+        if g.kernel.soft_offline_puts_the_page:
+            await put_page(g, page, SO["4/put_page"])
+        return -EIO
     if ret == 1:
         ret = await _migrate_away(g, page)
     if ret == 0:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from errno import EIO
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from ksmtrio.mm.memory_failure import soft_offline_page
 from ksmtrio.mm.mempolicy import sys_migrate_pages
 from ksmtrio.mm.page_alloc import alloc_page
 from ksmtrio.mm.swap import put_page
+from ksmtrio.mm.vmscan import isolate_lru_page, putback_lru_page
 from ksmtrio.units import PAGE_SHIFT
 from tests.kernel_world import AT, Body, KernelWorld, machine, process, turns
 
@@ -63,6 +65,35 @@ def test_soft_offline_of_a_page_off_the_lru() -> None:
         signature="page_state:refcount-leak@quiescence<-soft_offline_page.3/get_any_page#2",
         fix="soft_offline_puts_the_page",
     )
+
+
+def test_soft_offline_of_a_page_that_is_isolated_between_its_two_looks() -> None:
+    """The second look at PG_lru is taken, too, when the first one found it set."""
+
+    async def admin(w: KernelWorld) -> None:
+        w.log.append(await soft_offline_page(w.g, w.page("A:0").pfn))
+
+    async def reclaimer(w: KernelWorld) -> None:
+        page = w.page("A:0")
+        assert await isolate_lru_page(w.g, page) == 0
+        await w.rt.cond_resched("isolated")
+        await putback_lru_page(w.g, page)
+
+    def found(**kernel: Any) -> list[str]:
+        schedule = turns("admin@soft_offline_page.4", "reclaimer@isolated", "admin", "reclaimer")
+        w = KernelWorld(process("A", 1), actors=("admin", "reclaimer"), strategy=schedule, **kernel)
+        w.go(admin, reclaimer)
+        assert w.log == [-EIO]
+        return signatures(w)
+
+    fix = "soft_offline_puts_the_page"
+    (signature,) = found()
+    assert signature == "page_state:refcount-leak@quiescence<-soft_offline_page.1/get_any_page#2"
+    issue = match_known(signature, load_known_issues())
+    assert issue is not None
+    assert issue.fix == fix
+    for kernel in fixed_by(fix):
+        assert found(**kernel) == []
 
 
 @pytest.mark.parametrize("fixed", [None, *fixed_by("hotplug_has_a_lock")])
