@@ -228,6 +228,11 @@ class Kernel:
         "(ours, not upstream)",
         on_in=_FIXED,
     )
+    proposed_referenced_looks_once: bool = _switch(
+        "page_referenced takes a page whose lock it has not for the kind that it found at first "
+        "(ours, not upstream)",
+        on_in=_FIXED,
+    )
     proposed_items_follow_mappings: bool = _switch(
         "an rmap_item stays, or passes to a fork, while a pte at its address may lead to its KSM "
         "page, and a KSM page comes back from swap only where an item leads to it "

@@ -14,6 +14,7 @@ from ksmtrio.mm.ksm_tree import hlist_next, kpfn_of, stable_node_page
 from ksmtrio.mm.ksm_types import PAGE_MASK, RmapItem
 from ksmtrio.mm.mm_types import (
     AnonVma,
+    MappingWord,
     Page,
     Vma,
     page_ksm,
@@ -22,7 +23,7 @@ from ksmtrio.mm.mm_types import (
     page_stable_node,
     page_stable_node_of,
 )
-from ksmtrio.mm.page_flags import PG_LRU, PG_REFERENCED
+from ksmtrio.mm.page_flags import PG_LOCKED, PG_LRU, PG_REFERENCED
 from ksmtrio.mm.rmap import (
     SWAP_AGAIN,
     SWAP_FAIL,
@@ -46,7 +47,7 @@ RW = Points(__name__, "rmap_walk_ksm", "RW", "1 2 2.1")
 KM = Points(__name__, "ksm_migrate_page", "KM", "1 2 3")
 UNMAP = Points(__name__, "try_to_unmap", "", "1 2")
 MUNLOCK = Points(__name__, "try_to_munlock", "", "1")
-REF = Points(__name__, "page_referenced", "", "1 2 3 4 5 6")
+REF = Points(__name__, "page_referenced", "", "1 2 3 4 5 6 7")
 WALK = Points(__name__, "rmap_walk", "", "1")
 
 
@@ -86,26 +87,39 @@ async def try_to_munlock(g: Globals, page: Page) -> int:
 async def page_referenced(g: Globals, page: Page, *, is_locked: bool) -> Referenced:
     """page_referenced(): how many ptes, and PG_referenced, say that the page was used.
 
-    Kernel: mm/rmap.c, v2.6.33. Clears what it counts. A KSM page that the caller has not locked is
-    trylocked, and counts as referenced when that fails.
+    Kernel: mm/rmap.c, v2.6.33. Clears what it counts.
+
+    Steps:
+        1. Test and clear PG_referenced.
+        2. Read the mapcount. 3. Read the mapping word. Not mapped, or neither an anon_vma nor a
+           stable node in the word: only 1 counts.
+        4. Unless the caller has locked the page: read PageKsm.
+        5. KSM: TRYLOCK the page; failed: it counts as referenced, done.
+        6. Read PageKsm again: PR, or the ptes of an ordinary page. **A page that went KSM since 4
+           is walked without its lock**, unless `proposed_referenced_looks_once`.
+        7. UNLOCK the page if it was locked here.
     """
     referenced = Referenced(0)
     marked = await page.flags.test_and_clear(REF["1"], PG_REFERENCED)
-    if await page_mapped(page, REF["2"]) and await page.mapping.read(REF["3"]) is not None:
-        ksm = await page_ksm(page, REF["4"])
-        we_locked = False
-        if ksm and not is_locked:
-            we_locked = await page.page_lock.trylock(REF["5"])
-        if ksm and not is_locked and not we_locked:
+    if await page_mapped(page, REF["2"]) and _page_rmapping(await page.mapping.read(REF["3"])):
+        ksm = not is_locked and await page_ksm(page, REF["4"])
+        we_locked = ksm and await page.page_lock.trylock(REF["5"])
+        if ksm and not we_locked:
             referenced.count = 1
-        elif ksm:
-            referenced = await page_referenced_ksm(g, page)
         else:
-            referenced = await page_referenced_anon(g, page)
+            if is_locked or not g.kernel.proposed_referenced_looks_once:
+                ksm = await page_ksm(page, REF["6"])
+            walk = page_referenced_ksm if ksm else page_referenced_anon
+            referenced = await walk(g, page)
         if we_locked:
-            await page.page_lock.unlock(REF["6"])
+            await page.page_lock.unlock(REF["7"])
     referenced.count += marked
     return referenced
+
+
+def _page_rmapping(word: MappingWord | None) -> bool:
+    """page_rmapping(): whether a mapping word names anything; that of KSM(NULL) does not."""
+    return word is not None and word.target is not None
 
 
 async def rmap_walk(g: Globals, page: Page, action: RmapAction) -> int:
@@ -140,13 +154,15 @@ async def page_referenced_ksm(g: Globals, page: Page) -> Referenced:
     Kernel: mm/ksm.c, page_referenced_ksm(), v2.6.33.
 
     Steps of PR:
-        1. Read the mapcount: so many ptes are to be found.
+        1. Read the mapcount: so many ptes are to be found. Nobody has locked the page: VM_BUG.
         2. Read the node; none: nothing is referenced.
         3. For each item, in pass 0 for the item's own mm and in pass 1 for those that forked from
            it: LOCK its anon_vma; page_referenced_one where its address is covered; UNLOCK. All
            ptes found: done.
     """
     found = Referenced(await page_mapcount(page, PR["1"]))
+    if not page.flags.read_in_step(PR["1"]) & PG_LOCKED:
+        raise VmBug(PR["1"], f"VM_BUG_ON(!PageLocked) in page_referenced_ksm, pfn {page.pfn}")
     stable_node = await page_stable_node(page, PR["2"])
     if stable_node is None:
         return found

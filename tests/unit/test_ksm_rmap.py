@@ -100,6 +100,19 @@ def test_page_without_node_cannot_be_unmapped() -> None:
     run(body, process("C", 1, pte="ro"))
 
 
+def test_page_without_node_is_not_referenced_whoever_has_locked_it() -> None:
+    async def body(w: KernelWorld) -> None:
+        page = w.page("C:0")
+        word = page.mapping.value
+        await page.page_lock.lock(AT)
+        await page.mapping.write(AT, KSM_NULL)
+        assert (await page_referenced(w.g, page, is_locked=False)).count == 0
+        await page.mapping.write(AT, word)
+        await page.page_lock.unlock(AT)
+
+    run(body, process("C", 1, pte="ro"))
+
+
 def test_walk_visits_each_item_once_and_needs_no_mapping() -> None:
     @with_page
     async def body(w: KernelWorld) -> None:
