@@ -228,6 +228,11 @@ class Kernel:
         "(ours, not upstream)",
         on_in=_FIXED,
     )
+    proposed_swapoff_puts_mms_unlocked: bool = _switch(
+        "swapoff drops the address spaces that it searched once their page is unlocked "
+        "(ours; upstream rewrote swapoff in 2019)",
+        on_in=_FIXED,
+    )
     proposed_referenced_looks_once: bool = _switch(
         "page_referenced takes a page whose lock it has not for the kind that it found at first "
         "(ours, not upstream)",

@@ -111,8 +111,20 @@ async def page_swapcount(g: Globals, entry: SwapEntry, at: str) -> int:
     return count
 
 
+async def swap_map_byte(g: Globals, entry: SwapEntry, at: str) -> int:
+    """Read a slot's byte: ptes and swap cache; 0 when nothing holds the slot.
+
+    Kernel: a lockless look at *swap_map; here under swap_lock, which nobody can tell apart.
+    """
+    swap = g.swap
+    await swap.swap_lock.lock(at)
+    byte = swap.swap_map[entry]
+    swap.swap_lock.unlock(at)
+    return byte
+
+
 async def mmlist_add(g: Globals, mm: MmStruct, at: str) -> None:
-    """Put an mm where swapoff looks for swap entries, unless it is there.
+    """Put an mm first on the list where swapoff looks for swap entries, unless it is on one.
 
     Points: ``/mmlist`` (lockless look), ``/mmlist#2`` (mmlist_lock).
     """
@@ -122,7 +134,7 @@ async def mmlist_add(g: Globals, mm: MmStruct, at: str) -> None:
     await swap.mmlist_lock.lock(f"{at}/mmlist#2")
     if not mm.on_mmlist.read_in_step(at):
         mm.on_mmlist.write_in_step(at, value=True)
-        swap.mmlist = (*swap.mmlist, mm)
+        swap.mmlist = (mm, *swap.mmlist)
     swap.mmlist_lock.unlock(at)
 
 

@@ -21,7 +21,7 @@ from ksmtrio.mm.swap import activate_page, get_page, put_page
 from ksmtrio.mm.swap_state import delete_from_swap_cache
 from ksmtrio.mm.swap_state_read import read_swap_cache_async
 from ksmtrio.mm.swap_types import SwapEntry
-from ksmtrio.mm.swapfile import page_swapcount, swap_free
+from ksmtrio.mm.swapfile import page_swapcount, swap_free, swap_map_byte
 from ksmtrio.sched.cell import adjust
 from ksmtrio.sched.points import Points
 from ksmtrio.units import PAGE_SHIFT, PAGE_SIZE, Vaddr
@@ -31,8 +31,8 @@ UU = Points(
     __name__,
     "try_to_unuse",
     "UU",
-    "2 2#2 3 3#2 3/page_swapcount 4a 4b 4b/wait_on_page_writeback 4b/wait_on_page_writeback#2 4c "
-    "4d 4d/wait_on_page_writeback 4d/wait_on_page_writeback#2 5 5/page_swapcount 5#2 5#3 7 "
+    "2 2#2 3 3#2 4a 4b 4b/wait_on_page_writeback 4b/wait_on_page_writeback#2 4c "
+    "4d 4d/wait_on_page_writeback 4d/wait_on_page_writeback#2 5 5/page_swapcount 5#2 5#3 5#4 7 "
     "7/page_swapcount 7#2 7#3 7/wait_on_page_writeback 7/wait_on_page_writeback#2 8 8#2 8#3 8#4 "
     "8/put_page 8#5",
 )
@@ -112,7 +112,7 @@ async def _try_to_unuse(g: Globals) -> int:
         page = await read_swap_cache_async(g, entry, None, 0)
         if page is None:
             # Freed meanwhile, or no memory to read it into.
-            if await page_swapcount(g, entry, UU["3"]):
+            if await swap_map_byte(g, entry, UU["3"]):
                 return -ENOMEM
             await g.rt.cond_resched(UU["3#2"])
             continue
@@ -128,11 +128,19 @@ async def _unuse_page(g: Globals, page: Page, entry: SwapEntry) -> int:
     await wait_on_page_writeback(page, UU["4b"])
     await page.page_lock.lock(UU["4c"])
     await wait_on_page_writeback(page, UU["4d"])
-    err = await _unuse_mms(g, page, entry)
-    if err:
-        await page.page_lock.unlock(UU["8#4"])
-        await put_page(g, page, UU["8/put_page"])
-        return err
+    unused: list[MmStruct] = []
+    err = await _unuse_mms(g, page, entry, unused)
+    if not err:
+        await _free_slot(g, page, entry)
+    await page.page_lock.unlock(UU["8#4"])
+    await put_page(g, page, UU["8/put_page"])
+    for mm in unused:
+        await mmput(g, mm)
+    return err
+
+
+async def _free_slot(g: Globals, page: Page, entry: SwapEntry) -> None:
+    """UU.7-8: take the page, which is locked, out of the swap cache."""
     if await page_swapcount(g, entry, UU["7"]):
         # Former KSM sharers with other anon_vmas: they will read the slot into another page.
         flags = await page.flags.read(UU["7#2"])
@@ -144,31 +152,51 @@ async def _unuse_page(g: Globals, page: Page, entry: SwapEntry) -> int:
     if cached and await page.private.read(UU["8#2"]) == entry:
         await delete_from_swap_cache(g, page)
     await page.flags.set(UU["8#3"], PG_DIRTY)
-    await page.page_lock.unlock(UU["8#4"])
-    await put_page(g, page, UU["8/put_page"])
-    return 0
 
 
-async def _unuse_mms(g: Globals, page: Page, entry: SwapEntry) -> int:
-    """UU.5: search every mm on the list while ptes hold the slot; each is pinned meanwhile."""
+async def _unuse_mms(g: Globals, page: Page, entry: SwapEntry, unused: list[MmStruct]) -> int:
+    """UU.5: search the mms on the list while ptes hold the slot.
+
+    Each is pinned until the next one is, and so stays on the list as the place to go on from. Who
+    is the last to drop an mm tears it down, **with the page locked**: __ksm_exit may wait for
+    ksmd, which waits for that page lock. With `proposed_swapoff_puts_mms_unlocked` the caller drops
+    them.
+
+    Differs: starts at the head of the list for each slot, the kernel where it found most last time.
+
+    Args:
+        unused: gets the mms that the caller must put once the page is unlocked.
+    """
     swap = g.swap
-    seen: list[MmStruct] = []
-    while await page_swapcount(g, entry, UU["5"]):
-        await swap.mmlist_lock.lock(UU["5#2"])
+    previous: MmStruct | None = None
+    err = 0
+    while not err and await page_swapcount(g, entry, UU["5"]):
         found: MmStruct | None = None
-        for mm in swap.mmlist:
-            if mm not in seen and await mm.mm_users.inc_not_zero(UU["5#3"]):
+        await swap.mmlist_lock.lock(UU["5#2"])
+        begin = 0 if previous is None else swap.mmlist.index(previous) + 1
+        for mm in swap.mmlist[begin:]:
+            if await mm.mm_users.inc_not_zero(UU["5#3"]):
                 found = mm
                 break
         swap.mmlist_lock.unlock(UU["5#3"])
         if found is None:
-            return 0
-        seen.append(found)
+            break
+        await _put_unused(g, previous, unused)
+        previous = found
+        await g.rt.cond_resched(UU["5#4"])
         err = await unuse_mm(g, found, entry, page)
-        await mmput(g, found)
-        if err:
-            return err
-    return 0
+    await _put_unused(g, previous, unused)
+    return err
+
+
+async def _put_unused(g: Globals, mm: MmStruct | None, unused: list[MmStruct]) -> None:
+    """Drop an mm that was searched, here or later."""
+    if mm is None:
+        return
+    if g.kernel.proposed_swapoff_puts_mms_unlocked:
+        unused.append(mm)
+    else:
+        await mmput(g, mm)
 
 
 async def unuse_mm(g: Globals, mm: MmStruct, entry: SwapEntry, page: Page) -> int:

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from ksmtrio.campaign.known import load_known_issues, match_known
 from ksmtrio.mm.ksm_tree import get_ksm_page
 from ksmtrio.mm.page_flags import PG_ACTIVE, PG_DIRTY, PG_SWAPCACHE, PG_WRITEBACK
 from ksmtrio.mm.swap import put_page
+from ksmtrio.mm.swapfile_off import sys_swapoff
 from ksmtrio.mm.vmscan import isolate_lru_page, putback_lru_pages
 from ksmtrio.mm.vmscan_reclaim import balance_pgdat, shrink_page_list
 from tests.kernel_world import AT, KernelWorld, Log, ksm, process, turns
@@ -185,3 +187,62 @@ def test_l1_ksmd_waits_for_the_count_to_thaw(kernel: dict[str, Any]) -> None:
     assert node.dead is None
     assert "get_ksm_page.3/page_swapcache" in [at for at, *_ in recorder.operations]
     assert world.found == []
+
+
+def torn_down_by_swapoff(*actors: str, **options: Any) -> list[str]:
+    """A exits while swapoff uses it, and ksmd comes by."""
+
+    async def admin(w: KernelWorld) -> None:
+        await swap_to_cache(w, "A:0")
+        assert w.g.swap._mmlist[0] is w.mm("A")
+        await w.rt.cond_resched("now")
+        assert await sys_swapoff(w.g) == 0
+
+    async def leaver(w: KernelWorld) -> None:
+        await w.exit("A")
+
+    async def ksmd(w: KernelWorld) -> None:
+        await w.scan()
+
+    schedule = turns(
+        "admin",
+        "writeback",
+        "admin@unuse_mm.6.1",  # has locked the page and pinned A
+        "leaver",
+        "ksmd",  # waits for the page, having locked A's mmap_sem
+        "admin",
+    )
+    world = KernelWorld(
+        SWAP,
+        ksm(["A:0", "B:0"]),
+        process("A", 7, mergeable=True),
+        process("B", 7, mergeable=True),
+        actors=actors,
+        strategy=schedule,
+        **options,
+    )
+    bodies = {"admin": admin, "leaver": leaver, "ksmd": ksmd}
+    world.go(*(bodies[name] for name in actors))
+    return [finding.signature for finding in world.findings.all()]
+
+
+@pytest.mark.parametrize(
+    ("actors", "signature"),
+    [
+        (("admin", "leaver", "ksmd"), "locks:deadlock@__ksm_exit.3<-unuse_mm.6.1"),
+        (
+            ("ksmd", "admin", "leaver"),
+            "locks:deadlock@remove_rmap_item_from_tree.3<-try_to_unuse.4c",
+        ),
+    ],
+)
+def test_swapoff_tears_an_address_space_down_with_a_page_locked(
+    actors: tuple[str, ...], signature: str
+) -> None:
+    fix = "proposed_swapoff_puts_mms_unlocked"
+    assert torn_down_by_swapoff(*actors) == [signature]
+    issue = match_known(signature, load_known_issues())
+    assert issue is not None
+    assert issue.fix == fix
+    for kernel in fixed_by(fix):
+        assert torn_down_by_swapoff(*actors, **kernel) == []
