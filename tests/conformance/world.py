@@ -16,7 +16,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 
@@ -43,8 +43,6 @@ from ksmtrio.sched.strategies.base import Strategy
 from ksmtrio.uapi import pipe, procfs, syscalls, sysfs, uaccess
 from ksmtrio.units import PAGE_SIZE, Nid, Vaddr
 from tests.kernel_world import AT, KernelWorld, actor, answer, ksm, machine, process
-
-T = TypeVar("T")
 
 COUNTERS = ("shared", "sharing", "unshared", "volatile")
 KSM = "/sys/kernel/mm/ksm"
