@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One small scenario for each pair of actors, written by a table.
 
-All start alike: processes A and B share a KSM page, and hold a page each that ksmd is about to
-merge; A's frames are in block 1, B's in block 0. What one member of a pair needs beyond that (swap,
-room to move to, a second process that shares A's pages) is there only when it takes part. The TOML
-text is the scenario, as with the files in the library, so traces hold it in full. Tests:
-`tests/unit/test_scenario_pairs.py`.
+All start alike: process A has a KSM page in two places, to which ksmd is about to merge a page of
+B, and another page, equal to B's other one, which it sees first, so that A's becomes the KSM page.
+A's are mapped read-only, as after an earlier attempt to merge them. A's frames are in block 1, B's
+in block 0. What one member of a pair needs beyond that (swap, room to move to, a second process
+that shares A's pages) is there only when it takes part. The TOML text is the scenario, as with the
+files in the library, so traces hold it in full. Tests: `tests/unit/test_scenario_pairs.py`.
 """
 
 from __future__ import annotations
@@ -64,15 +65,15 @@ MEMBERS: Final[dict[str, Member]] = {
         does="mbind moves A to node 0",
         kind="mbind_caller",
         process="A",
-        program=('op = "mbind", page = 0, pages = 2, nodes = [0], flags = ["MOVE_ALL"]',),
+        program=('op = "mbind", page = 0, pages = 3, nodes = [0], flags = ["MOVE_ALL"]',),
     ),
     "move_pages": Member(
         does="move_pages moves A to node 0 and looks",
         kind="move_pages_caller",
         process="A",
         program=(
-            'op = "move_pages", pages = [1, 0], node = 0, flags = ["MOVE_ALL"]',
-            'op = "query_pages", pages = [0, 1]',
+            'op = "move_pages", pages = [2, 0], node = 0, flags = ["MOVE_ALL"]',
+            'op = "query_pages", pages = [0, 2]',
         ),
         remote=True,
     ),
@@ -88,8 +89,8 @@ MEMBERS: Final[dict[str, Member]] = {
         kind="page_faulter",
         process="A",
         program=(
-            'op = "store", page = 1, value = 11',
-            'op = "load", page = 0',
+            'op = "store", page = 2, value = 11',
+            'op = "load", page = 1',
             'op = "store", page = 0, half = 0, value = 12',
         ),
     ),
@@ -97,16 +98,16 @@ MEMBERS: Final[dict[str, Member]] = {
         does="A forks a child that writes",
         kind="forker",
         process="A",
-        program=('op = "fork", child = "C"', 'op = "store", page = 1, value = 11'),
+        program=('op = "fork", child = "C"', 'op = "store", page = 2, value = 11'),
     ),
-    "exit": Member(does="a process exits", kind="user_task", process="B", program=('op = "exit"',)),
+    "exit": Member(does="a process exits", kind="user_task", process="A", program=('op = "exit"',)),
     "madvise": Member(
         does="A forbids and allows merging",
         kind="madviser",
         process="A",
         program=(
-            'op = "madvise", page = 0, pages = 2, advice = "UNMERGEABLE"',
-            'op = "madvise", page = 0, pages = 2, advice = "MERGEABLE"',
+            'op = "madvise", page = 0, pages = 3, advice = "UNMERGEABLE"',
+            'op = "madvise", page = 0, pages = 3, advice = "MERGEABLE"',
         ),
     ),
     "mremap": Member(
@@ -114,9 +115,9 @@ MEMBERS: Final[dict[str, Member]] = {
         kind="mremapper",
         process="A",
         program=(
-            'op = "mremap", page = 0, pages = 2, to = 2',
-            'op = "load", page = 2',
-            'op = "mremap", page = 2, pages = 2, to = 0',
+            'op = "mremap", page = 0, pages = 3, to = 3',
+            'op = "load", page = 3',
+            'op = "mremap", page = 3, pages = 3, to = 0',
         ),
         room=True,
     ),
@@ -124,7 +125,7 @@ MEMBERS: Final[dict[str, Member]] = {
         does="A locks and unlocks its pages",
         kind="mlocker",
         process="A",
-        program=('op = "mlock", page = 0, pages = 2', 'op = "munlock", page = 0, pages = 2'),
+        program=('op = "mlock", page = 0, pages = 3', 'op = "munlock", page = 0, pages = 3'),
     ),
     "swapoff": Member(
         does="swapoff brings pages back",
@@ -144,7 +145,7 @@ MEMBERS: Final[dict[str, Member]] = {
         does="frames of A are retired",
         kind="soft_offliner",
         process="A",
-        program=('op = "soft_offline", page = 1', 'op = "soft_offline", page = 0'),
+        program=('op = "soft_offline", page = 2', 'op = "soft_offline", page = 0'),
     ),
 }
 """Who can be in a pair."""
@@ -154,7 +155,7 @@ CHILD: Final = Member(
     does="the child writes",
     kind="page_faulter",
     process="C",
-    program=('op = "store", page = 0, value = 21', 'op = "load", page = 1'),
+    program=('op = "store", page = 0, value = 21', 'op = "load", page = 2'),
 )
 """Third actor of the pairs that fork."""
 
@@ -200,13 +201,13 @@ def pair_text(name: str) -> str:
         "",
         "[ksm]",
         "batches = 2",
-        "pages_to_scan = 4",
+        "pages_to_scan = 5",
         "",
         "[[ksm.merged]]",
-        'pages = ["A:0", "B:0"]',
-        *_process("A", block=1, swap=SWAP_PLACES[swap]),
+        'pages = ["A:0", "A:1"]',
+        *_process("B", (7, 5), block=0),
+        *_process("A", (7, 7, 5), block=1, swap=SWAP_PLACES[swap], read_only=True),
         *(_ROOM if any(member.room for member in pair.values()) else []),
-        *_process("B", block=0, swap=""),
         *(_FORK if any(member.process == "F" for member in pair.values()) else []),
     ]
     if "fork" in pair:
@@ -229,27 +230,29 @@ def _apart(pair: dict[str, Member]) -> dict[str, Member]:
     if other.remote:
         program = tuple(f'{op}, target = "A"' for op in other.program)
         other = attrs.evolve(other, process="B", program=program)
-        leaver = attrs.evolve(leaver, process="A")
     elif other.process == "A":
         leaver = attrs.evolve(leaver, process="F")
     return {name: leaver if name == "exit" else other for name in pair}
 
 
-_ROOM: Final = ["", "[[process.vma]]", "pages = 2", "mapped = false"]
+_ROOM: Final = ["", "[[process.vma]]", "pages = 3", "mapped = false"]
 _FORK: Final = ["", "[[process]]", 'name = "F"', 'forked_from = "A"']
 
 
-def _process(name: str, *, block: int, swap: str) -> list[str]:
+def _process(
+    name: str, contents: tuple[int, ...], *, block: int, swap: str = "", read_only: bool = False
+) -> list[str]:
     return [
         "",
         "[[process]]",
         f'name = "{name}"',
         "[[process.vma]]",
-        "pages = 2",
-        "contents = [7, 5]",
+        f"pages = {len(contents)}",
+        f"contents = {list(contents)}",
         "mergeable = true",
         "checksum = true",
         f"block = {block}",
+        *(['pte = "ro"'] if read_only else []),
         *([f'swap = "{swap}"'] if swap else []),
     ]
 

@@ -74,7 +74,36 @@ OPERATIONS = st.one_of(
         "{{ op = 'move_pages', pages = [0, 1, 2], node = {}, flags = ['MOVE_ALL'] }}".format,
         st.integers(0, 1),
     ),
-    st.just("{ op = 'query_pages', pages = [2, 0] }"),
+    st.just("{ op = 'query_pages', pages = [2, 0], target = 'A' }"),
+    st.builds(
+        "{{ op = 'migrate_pages', old_nodes = [{}], new_nodes = [{}] }}".format,
+        st.integers(0, 1),
+        st.integers(0, 1),
+    ),
+    st.builds(
+        "{{ op = '{}', page = {} }}".format,
+        st.sampled_from(["mlock", "munlock", "mmap", "soft_offline", "pin", "unpin"]),
+        st.integers(0, 4),
+    ),
+    st.builds(
+        "{{ op = 'mremap', page = {}, pages = {}, to = {} }}".format,
+        st.integers(0, 2),
+        st.integers(1, 2),
+        st.integers(0, 3),
+    ),
+    st.builds(
+        "{{ op = 'sysfs_write', path = '/sys/kernel/mm/ksm/run', text = '{}' }}".format,
+        st.integers(0, 2),
+    ),
+    st.sampled_from(
+        [
+            "{ op = 'fork' }",
+            "{ op = 'swapoff' }",
+            "{ op = 'reclaim' }",
+            "{ op = 'numa_maps' }",
+            "{ op = 'kill', actor = 'task0' }",
+        ]
+    ),
     st.builds(
         "{{ op = '{}', block = {} }}".format,
         st.sampled_from(["offline", "online", "remove_section"]),
@@ -91,6 +120,7 @@ faults = ["enomem", "signal", "early-expiry"]
 [machine]
 blocks_per_node = 2
 pages_per_block = 4
+swap_slots = 6
 [ksm]
 batches = 3
 pages_to_scan = 8
@@ -104,6 +134,9 @@ contents = [1, 2, "-"]
 mergeable = true
 checksum = true
 block = 2
+[[process.vma]]
+pages = 2
+mapped = false
 [[process]]
 name = "B"
 [[process.vma]]
@@ -112,12 +145,19 @@ contents = [1, 2, 3]
 mergeable = true
 checksum = true
 block = 1
+swap = "mapped"
+[[process.vma]]
+pages = 2
+mapped = false
 [[process]]
 name = "fork"
 forked_from = "B"
 [[actor]]
 name = "ksmd"
 kind = "ksmd"
+[[actor]]
+name = "kswapd"
+kind = "kswapd"
 """
 
 
@@ -149,7 +189,7 @@ async def test_any_program_runs_to_its_end_and_replays(
 
 @pytest.mark.trio
 @given(programs=PROGRAMS, seeds=st.lists(st.integers(0, 10**6), min_size=4, max_size=4))
-@settings(max_examples=150)
+@settings(max_examples=120)
 async def test_any_program_on_the_full_kernel_shows_its_known_defects_only(
     programs: list[tuple[str, list[str]]], seeds: list[int]
 ) -> None:

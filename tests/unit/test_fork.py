@@ -10,7 +10,6 @@ import pytest
 from ksmtrio.mm.mm_types import MMF_VM_MERGEABLE, VM_LOCKED, Pte
 from ksmtrio.mm.swap_types import SWAP_HAS_CACHE
 from ksmtrio.mm.swapfile import mmlist_add
-from ksmtrio.mm.swapfile_off import sys_swapoff
 from ksmtrio.sched.choices import Choices
 from tests.kernel_world import AT, KernelWorld, Log, ksm, machine, process, run, turns, vma
 from tests.swap_world import swap_out, with_device
@@ -288,29 +287,3 @@ def test_migration_entry_ties_a_parent_that_is_on_no_list_to_its_child(*, fixed:
     )
     assert w.go(hotplug, forker).found == []
     assert w.log == ([["A"], ["A"]] if fixed else [[], ["A"]])
-
-
-@pytest.mark.parametrize("fixed", [False, True])
-def test_swapoff_never_comes_to_a_parent_that_a_migration_entry_tied_to_its_child(
-    *, fixed: bool
-) -> None:
-    """It goes over the one slot again and again, and no address space on its list has the entry."""
-
-    async def hotplug(w: KernelWorld) -> None:
-        assert await w.offline(1) == 0
-
-    async def forker(w: KernelWorld) -> None:
-        await w.fork("A", "C")
-        await w.rt.cond_resched("forker.1")
-        await swap_out(w, "A:0")
-        w.log.append(await sys_swapoff(w.g))
-
-    w = KernelWorld(
-        machine(swap_slots=4, pages_per_block=16, points_max=6_000),
-        process("A", 5, block=1),
-        actors=("hotplug", "forker"),
-        kernel="latest-fixes" if fixed else "v2.6.33",
-        strategy=turns("hotplug@move_to_new_page.2", "forker@forker.1", "hotplug", "forker"),
-    )
-    assert w.go(hotplug, forker).found == ([] if fixed else ["progress:step-bound"])
-    assert w.log == ([0] if fixed else [])

@@ -30,7 +30,7 @@ def test_members_of_one_process_are_its_threads_but_who_exits_is_a_fork() -> Non
     assert [actor.process for actor in remote.actors] == ["B", "A"]
     assert remote.actors[0].program[0].args["target"] == "A"
     other = load_scenario("pair_ksmd_exit")
-    assert [actor.process for actor in other.actors] == [None, "B"]
+    assert [actor.process for actor in other.actors] == [None, "A"]
 
 
 @pytest.mark.parametrize("name", [n for n in pair_names() if "swap" in n])
