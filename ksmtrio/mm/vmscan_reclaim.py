@@ -14,7 +14,7 @@ from ksmtrio.errors import VmBug
 from ksmtrio.mm.globals import Globals
 from ksmtrio.mm.ksm_rmap import page_referenced, try_to_unmap
 from ksmtrio.mm.mm_types import VM_LOCKED, Page, page_anon, page_mapped
-from ksmtrio.mm.mmzone import LRU_ACTIVE_ANON, LRU_INACTIVE_ANON, Zone
+from ksmtrio.mm.mmzone import LRU_ACTIVE_ANON, LRU_INACTIVE_ANON, PAGEVEC_SIZE, Zone
 from ksmtrio.mm.page_alloc import free_hot_cold_page
 from ksmtrio.mm.page_flags import (
     PG_ACTIVE,
@@ -43,7 +43,7 @@ SL = Points(
     __name__,
     "shrink_page_list",
     "SL",
-    "1 2 3 4 5 5#2 6 6#2 7 7#2 7#3 7#4 7#5 7#6 7#7",
+    "1 2 3 4 4/swapcache 5 5#2 6 6#2 7 7#2 7#3 7#4 7#5 7#6 7#7",
 )
 SL_OUT = Points(
     __name__,
@@ -62,14 +62,15 @@ INACTIVE = Points(
     __name__,
     "shrink_inactive_list",
     "",
-    "1 1/pagevec_lru_add 1/pagevec_lru_add#2 1/release_pages 2 2#2 2#3 3 3#2 3#3 4/put_page",
+    "1 1/pagevec_lru_add 1/pagevec_lru_add#2 1/release_pages 2 2#2 2#3 3 3#2 3#3 4 "
+    "4/pagevec_lru_add 4/pagevec_lru_add#2 4/release_pages 4/put_page",
 )
 ACTIVE = Points(
     __name__,
     "shrink_active_list",
     "",
-    "1 1/pagevec_lru_add 1/pagevec_lru_add#2 1/release_pages 2 2#2 2#3 3 3#2 3#3 3#4 4 4#2 "
-    "5/put_page",
+    "1 1/pagevec_lru_add 1/pagevec_lru_add#2 1/release_pages 2 2#2 2#3 3 3#2 3#3 3#3/swapcache "
+    "3#4 4 4#2 5 5/pagevec_lru_add 5/pagevec_lru_add#2 5/release_pages 5/put_page",
 )
 ZONE = Points(__name__, "shrink_zone", "", "1")
 KSWAPD = Points(__name__, "kswapd", "", "1")
@@ -139,7 +140,8 @@ async def shrink_active_list(g: Globals, zone: Zone) -> None:
 
     Kernel: mm/vmscan.c, v2.6.33. Anonymous pages are deactivated whether they were used or not.
     Steps: 1 drain; 2 isolate; 3 per page: mlocked ones are put back, used bits cleared, PG_active
-    cleared; 4 under lru_lock onto the inactive list; 5 drop the isolation references.
+    cleared; 4 under lru_lock onto the inactive list; 5 without the lock, after each 14 pages and at
+    the end, drain and drop the isolation references.
     """
     await lru_add_drain(g, ACTIVE["1"])
     aged: list[Page] = []
@@ -152,19 +154,18 @@ async def shrink_active_list(g: Globals, zone: Zone) -> None:
             await page_referenced(g, page, is_locked=False)
         await page.flags.clear(ACTIVE["3#4"], PG_ACTIVE)
         aged.append(page)
-    if not aged:
-        return
-    await zone.lru_lock.lock(ACTIVE["4"])
-    for page in aged:
-        await _add_to_lru(zone, page, ACTIVE["4#2"])
-    zone.lru_lock.unlock(ACTIVE["4#2"])
-    for page in aged:
-        await put_page(g, page, ACTIVE["5/put_page"])
+    while aged:
+        pagevec, aged = aged[:PAGEVEC_SIZE], aged[PAGEVEC_SIZE:]
+        await zone.lru_lock.lock(ACTIVE["4"])
+        for page in pagevec:
+            await _add_to_lru(zone, page, ACTIVE["4#2"])
+        zone.lru_lock.unlock(ACTIVE["4#2"])
+        await _pagevec_release(g, pagevec, ACTIVE["5"])
 
 
 async def _page_mapping_inuse(page: Page, at: str) -> bool:
-    """page_mapping_inuse(): mapped, or in the swap cache."""
-    return await page_mapped(page, at) or bool(page.flags.read_in_step(at) & PG_SWAPCACHE)
+    """page_mapping_inuse(): mapped, or in the swap cache. Points: the caller's, ``/swapcache``."""
+    return await page_mapped(page, at) or await page.flags.test(f"{at}/swapcache", PG_SWAPCACHE)
 
 
 async def _add_to_lru(zone: Zone, page: Page, at: str) -> None:
@@ -179,7 +180,8 @@ async def shrink_inactive_list(g: Globals, zone: Zone) -> int:
     """shrink_inactive_list(): isolate, reclaim, put the rest back.
 
     Kernel: mm/vmscan.c, v2.6.33. Steps: 1 drain; 2 isolate; shrink_page_list; 3 under lru_lock
-    back to the lists (mlocked pages by putback_lru_page, without the lock); 4 drop the references.
+    back to the lists (mlocked pages by putback_lru_page, without the lock); 4 without the lock,
+    after each 14 pages and at the end, drain and drop the references.
 
     Returns:
         Pages freed.
@@ -189,17 +191,36 @@ async def shrink_inactive_list(g: Globals, zone: Zone) -> int:
     if not taken:
         return 0
     kept, freed = await shrink_page_list(g, taken)
+    pagevec: list[Page] = []
+    await zone.lru_lock.lock(INACTIVE["3"])
     for page in kept:
-        await zone.lru_lock.lock(INACTIVE["3"])
-        evictable = not await page.flags.test(INACTIVE["3#2"], PG_MLOCKED)
-        if evictable:
-            await _add_to_lru(zone, page, INACTIVE["3#3"])
-        zone.lru_lock.unlock(INACTIVE["3#3"])
-        if evictable:
-            await put_page(g, page, INACTIVE["4/put_page"])
-        else:
+        if await page.flags.test(INACTIVE["3#2"], PG_MLOCKED):
+            zone.lru_lock.unlock(INACTIVE["3#2"])
             await putback_lru_page(g, page)
+            await zone.lru_lock.lock(INACTIVE["3"])
+            continue
+        await _add_to_lru(zone, page, INACTIVE["3#3"])
+        pagevec.append(page)
+        if len(pagevec) == PAGEVEC_SIZE:
+            zone.lru_lock.unlock(INACTIVE["3#3"])
+            await _pagevec_release(g, pagevec, INACTIVE["4"])
+            await zone.lru_lock.lock(INACTIVE["3"])
+    zone.lru_lock.unlock(INACTIVE["3"])
+    await _pagevec_release(g, pagevec, INACTIVE["4"])
     return freed
+
+
+async def _pagevec_release(g: Globals, pagevec: list[Page], at: str) -> None:
+    """pagevec_release(): drain this CPU's pagevecs; drop the references, and empty this pagevec.
+
+    Kernel: mm/swap.c, v2.6.33. Points: those of a drain, ``/put_page``.
+    """
+    if not pagevec:
+        return
+    await lru_add_drain(g, at)
+    for page in pagevec:
+        await put_page(g, page, f"{at}/put_page")
+    pagevec.clear()
 
 
 async def shrink_page_list(g: Globals, pages: list[Page]) -> tuple[list[Page], int]:

@@ -7,7 +7,7 @@ from ksmtrio.mm.mmzone import LRU_ACTIVE_ANON, LRU_INACTIVE_ANON, LRU_UNEVICTABL
 from ksmtrio.mm.page_flags import PG_MLOCKED, PG_SWAPCACHE
 from ksmtrio.mm.swap import get_page, put_page
 from ksmtrio.mm.vmscan_reclaim import balance_pgdat, try_to_free_pages
-from tests.kernel_world import AT, KernelWorld, ksm, machine, process, round_robin, run
+from tests.kernel_world import AT, KernelWorld, Log, ksm, machine, process, round_robin, run
 from tests.swap_world import cached, reclaim, settle, swap_out, swap_to_cache, with_device
 
 
@@ -41,6 +41,32 @@ def test_a_dirty_page_is_written_first_and_freed_in_a_later_round() -> None:
         assert not cached(w, "A:0")
 
     with_device(body, process("A", 7))
+
+
+def test_kept_pages_go_back_in_one_section_of_the_lock_and_are_put_after_it() -> None:
+    async def body(w: KernelWorld) -> None:
+        pages = [w.page("A:0"), w.page("A:1")]
+        for page in pages:
+            await get_page(page, AT)
+        await reclaim(w, 2)
+        assert on_list(w, LRU_INACTIVE_ANON) == [page.pfn for page in pages]
+        for page in pages:
+            await put_page(w.g, page, AT)
+
+    recorder = Log()
+    with_device(body, process("A", 7, 8), recorder=recorder)
+    ends = [
+        (at, event)
+        for at, event, target in recorder.operations
+        if at.startswith(("shrink_inactive_list.3", "shrink_inactive_list.4"))
+        and target.endswith(("lru_lock", "_count"))
+    ]
+    assert ends[-4:] == [
+        ("shrink_inactive_list.3", "spin_lock"),
+        ("shrink_inactive_list.3", "spin_unlock"),
+        ("shrink_inactive_list.4/put_page", "add"),
+        ("shrink_inactive_list.4/put_page", "add"),
+    ]
 
 
 def test_a_page_that_somebody_else_holds_is_kept_in_the_swap_cache() -> None:
