@@ -17,7 +17,9 @@ from ksmtrio.locking.mutex import Mutex
 from ksmtrio.mm.globals import Globals
 from ksmtrio.mm.ksm_init import ksm_init
 from ksmtrio.mm.ksm_types import RmapItem
+from ksmtrio.mm.mempolicy_alloc import mpol_to_str
 from ksmtrio.mm.mm_types import MmStruct, Page, Watchers
+from ksmtrio.mm.mmzone import Zone
 from ksmtrio.mm.page_flags import flag_names
 from ksmtrio.mm.swap import lru_add_drain_all
 from ksmtrio.mm.vmscan_reclaim import try_to_free_pages
@@ -174,7 +176,9 @@ class Machine:
                 ]
                 for cpu in g.per_cpu
             ],
+            "zones": {zone.name: _describe_zone(zone) for zone in g.zones.values()},
             "swap": _describe_swap(g),
+            "pipes": [[b.mm.label, b.address, b.page.pfn] for b in g.pipe_buffers],
             "jiffies": self.rt.clock.jiffies,
             "actors": {actor.name: [actor.state.value, actor.at] for actor in self.rt.actors},
         }
@@ -188,6 +192,16 @@ def _describe_swap(g: Globals) -> dict[str, Any]:
         "cache": {str(entry): page.pfn for entry, page in cached.items() if page is not None},
         "disk": [[half.value for half in halves] for halves in swap.disk[1:]],
         "mmlist": [mm.label for mm in swap._mmlist],
+        "rings": [[mm.label for mm in ring] for ring in swap._mmlist_rings],
+        "free": [swap._writeok, swap.nr_swap_pages.value, swap.total_swap_pages.value],
+        "queue": [[bio.page.pfn, bio.entry, bio.write] for bio in swap.bios],
+    }
+
+
+def _describe_zone(zone: Zone) -> dict[str, Any]:
+    return {
+        "lru": {name: [page.pfn for page in pages] for name, pages in zone._lru_list.items()},
+        "free": {str(t): [page.pfn for page in pages] for t, pages in zone._free_list.items()},
     }
 
 
@@ -212,11 +226,16 @@ def _describe_page(page: Page) -> list[Any]:
 def _describe_mm(mm: MmStruct) -> dict[str, Any]:
     return {
         "users": mm.mm_users.value,
+        "threads": mm.group.threads.value,
+        "flags": mm.flags.value,
         "count": mm.mm_count.value,
         "ptes": {
             f"{vpn:#x}": str(cell.value) for vpn, cell in mm.ptes.items() if not cell.value.none
         },
-        "vmas": [[v.name, v._vm_start, v._vm_end, v._vm_flags] for v in mm._vmas],
+        "vmas": [
+            [v.name, v._vm_start, v._vm_end, v._vm_flags, mpol_to_str(v._vm_policy)]
+            for v in mm._vmas
+        ],
     }
 
 

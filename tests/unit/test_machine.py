@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import trio
 
 from ksmtrio.errors import ScenarioError
 from ksmtrio.kconfig import build_kernel
 from ksmtrio.machine import build_machine
+from ksmtrio.mm.globals import Globals, PipeBuffer
 from ksmtrio.mm.ksm_types import STABLE_FLAG
+from ksmtrio.mm.mempolicy_alloc import MPOL_BIND, MemPolicy
 from ksmtrio.mm.mm_types import MMF_VM_MERGEABLE, VM_MERGEABLE, Pte, Watchers
-from ksmtrio.mm.mmzone import MIGRATE_MOVABLE, MIGRATE_UNMOVABLE
+from ksmtrio.mm.mmzone import LRU_ACTIVE_ANON, MIGRATE_MOVABLE, MIGRATE_UNMOVABLE
 from ksmtrio.mm.page_flags import PG_LRU
+from ksmtrio.mm.swap_types import Bio
 from ksmtrio.oracles.base import Findings
 from ksmtrio.oracles.registry import make_oracles
 from ksmtrio.scenario import parse_scenario
@@ -184,6 +189,25 @@ def test_knobs_are_those_of_the_scenario() -> None:
     assert w.ksm.ksm_run.value == 0
     assert w.ksm.ksm_thread_pages_to_scan.value == 5
     assert w.ksm.ksm_thread_sleep_millisecs.value == 7
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda g: g.swap.bios.append(Bio(g.pages[0], 1, write=True)),
+        lambda g: setattr(g.swap.nr_swap_pages, "value", 0),
+        lambda g: setattr(g.swap, "_mmlist_rings", ((g.processes[0], g.processes[0]),)),
+        lambda g: g.pipe_buffers.append(PipeBuffer(g.processes[0], 0, g.pages[0])),
+        lambda g: g.zones[0]._lru_list[LRU_ACTIVE_ANON].reverse(),
+        lambda g: setattr(g.processes[0].group.threads, "value", 5),
+        lambda g: setattr(g.processes[0]._vmas[0], "_vm_policy", MemPolicy(MPOL_BIND, (1,))),
+    ],
+)
+def test_what_execution_has_changed_shows_in_the_dump(change: Callable[[Globals], object]) -> None:
+    w = KernelWorld(machine(swap_slots=2), process("A", 1, 2))
+    before = digest_of(w.machine.dump())
+    change(w.g)
+    assert digest_of(w.machine.dump()) != before
 
 
 def test_two_machines_of_one_scenario_are_equal() -> None:
