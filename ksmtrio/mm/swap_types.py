@@ -20,11 +20,15 @@ from ksmtrio.sched.cell import Cell, SharedObject
 from ksmtrio.sched.guard import Guarded
 from ksmtrio.sched.runtime import Runtime
 
-SWAP_HAS_CACHE: Final = 0x40
-"""Bit of a slot's byte: the swap cache holds it. The rest counts the ptes."""
+SWAP_HAS_CACHE: Final = 1 << 30
+"""Bit of a slot's word: the swap cache holds it. The rest counts the ptes.
 
-SWAP_MAP_BAD: Final = 0x3F
-"""Byte of a slot that is never handed out: number 0, the header."""
+Differs: 0x40 of a byte there, whose count goes on in other pages when it gets past 62, which adds
+an -ENOMEM to swap_duplicate().
+"""
+
+SWAP_MAP_BAD: Final = SWAP_HAS_CACHE - 1
+"""Word of a slot that is never handed out: number 0, the header."""
 
 SwapEntry = int
 """Number of a slot, from 1; 0 stands for none."""
@@ -43,7 +47,7 @@ class SwapInfo(SharedObject):
     """struct swap_info_struct, with the globals of mm/swapfile.c.
 
     Attributes:
-        swap_map: one byte a slot.
+        swap_map: one word a slot.
         writeok: slots may be handed out; cleared by swapoff.
         nr_swap_pages: free slots; looked at without the lock by vm_swap_full().
         total: slots in all; total_swap_pages: the same, 0 once swapoff took the area away.

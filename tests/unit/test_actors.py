@@ -14,6 +14,7 @@ from ksmtrio.errors import BadInput, ScenarioError
 from ksmtrio.kconfig import build_kernel
 from ksmtrio.machine import build_machine
 from ksmtrio.mm.page_flags import PG_HWPOISON, PG_MLOCKED
+from ksmtrio.mm.swap_types import SWAP_HAS_CACHE
 from ksmtrio.scenario import OPS, parse_scenario
 from ksmtrio.scenario.operations import ADVICES
 from ksmtrio.sched.choices import Choices
@@ -351,7 +352,7 @@ def test_pages_may_be_in_swap_at_the_start() -> None:
         "present",
         "swap",
     ]
-    assert w.g.swap._swap_map[1:] == [0x42, 0x40, 1, 0]
+    assert w.g.swap._swap_map[1:] == [SWAP_HAS_CACHE + 2, SWAP_HAS_CACHE, 1, 0]
 
 
 def test_all_kinds_get_along_when_they_take_turns() -> None:

@@ -49,6 +49,20 @@ def test_a_slot_is_free_when_neither_a_pte_nor_the_cache_holds_it() -> None:
     run(body, SWAP)
 
 
+def test_any_number_of_ptes_may_hold_a_slot() -> None:
+    async def body(world: KernelWorld) -> None:
+        g = world.g
+        entry = await get_swap_page(g, AT)
+        for _ in range(200):
+            assert await swap_duplicate(g, entry, AT) == 0
+        assert await page_swapcount(g, entry, AT) == 200
+        assert await swapcache_free(g, entry, AT) == 200
+        for left in range(199, -1, -1):
+            assert await swap_free(g, entry, AT) == left
+
+    run(body, SWAP)
+
+
 def test_freeing_a_slot_that_nobody_holds_is_a_bug() -> None:
     async def body(world: KernelWorld) -> None:
         await swap_free(world.g, 1, AT)
