@@ -6,16 +6,16 @@ Tests: `tests/unit/test_gup.py`.
 
 from __future__ import annotations
 
-from errno import EFAULT, ENOMEM
+from errno import EFAULT
 
 from ksmtrio.mm.globals import Globals
-from ksmtrio.mm.memory import VM_FAULT_OOM, follow_page, handle_mm_fault, vm_normal_page
-from ksmtrio.mm.mm_types import VM_READ, MmStruct, Page
+from ksmtrio.mm.memory import get_user_page, vm_normal_page
+from ksmtrio.mm.mm_types import MmStruct, Page
 from ksmtrio.mm.mmap import vma_at
 from ksmtrio.sched.points import Points
 from ksmtrio.units import Vaddr
 
-FAST = Points(__name__, "get_user_pages_fast", "", "1 2 2#2 3")
+FAST = Points(__name__, "get_user_pages_fast", "", "1 2 3")
 
 
 async def get_user_page_fast(g: Globals, mm: MmStruct, address: Vaddr) -> int | Page:
@@ -30,11 +30,11 @@ async def get_user_page_fast(g: Globals, mm: MmStruct, address: Vaddr) -> int | 
         1. With interrupts off, so that a TLB flush by another CPU waits: read the pte; if it is
            present take a reference and return the page. No lock is held. Reading and taking are
            one step: whoever clears the pte in between still holds its reference until the flush.
-        2. LOCK mmap_sem for read. FP; where that finds nothing, HP and again.
+        2. LOCK mmap_sem for read; get_user_pages().
         3. UNLOCK.
 
     Returns:
-        The page, referenced; or -EFAULT, or -ENOMEM.
+        The page, referenced; or -EFAULT, -ENOMEM, or -ERESTARTSYS for a fatal signal.
     """
     cell = mm.pte(address)
     await g.rt.point(FAST["1"], "read", cell)
@@ -44,22 +44,9 @@ async def get_user_page_fast(g: Globals, mm: MmStruct, address: Vaddr) -> int | 
         page.count.write_in_step(FAST["1"], page.count.read_in_step(FAST["1"]) + 1)
         return page
     await mm.mmap_sem.down_read(FAST["2"])
-    found: int | Page | None = None
-    while found is None:
-        found = await _get_user_page(g, mm, address)
-    await mm.mmap_sem.up_read(FAST["3"])
-    return found
-
-
-async def _get_user_page(g: Globals, mm: MmStruct, address: Vaddr) -> int | Page | None:
-    """One turn of step 2; None: look again."""
     vma = vma_at(mm, address)
-    if vma is None or not vma.vm_flags & VM_READ:
-        return -EFAULT
-    page = await follow_page(g, vma, address)
-    if page is not None:
-        return page
-    if (await mm.pte(address).read(FAST["2#2"])).special:
-        return -EFAULT
-    fault = await handle_mm_fault(g, vma, address, write=False)
-    return -ENOMEM if fault & VM_FAULT_OOM else None
+    err = -EFAULT
+    if vma is not None:
+        err, page = await get_user_page(g, vma, address, write=False)
+    await mm.mmap_sem.up_read(FAST["3"])
+    return page or err or -EFAULT

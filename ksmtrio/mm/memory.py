@@ -149,8 +149,10 @@ async def _follow(
     return pte, page, ptl
 
 
-async def get_user_page(g: Globals, vma: Vma, address: Vaddr) -> tuple[int, Page | None]:
-    """get_user_pages() of one page with FOLL_TOUCH, and FOLL_WRITE where the vma is writable.
+async def get_user_page(
+    g: Globals, vma: Vma, address: Vaddr, *, write: bool
+) -> tuple[int, Page | None]:
+    """get_user_pages() of one page with FOLL_TOUCH, and FOLL_WRITE if it is to be written.
 
     Kernel: mm/memory.c, __get_user_pages(), v2.6.33; specification FP.3, FP.6. Context: mmap_sem
     held; sleeps. Faults the page in; a write fault breaks the sharing of a KSM page.
@@ -159,9 +161,8 @@ async def get_user_page(g: Globals, vma: Vma, address: Vaddr) -> tuple[int, Page
         (0, the page with a reference, None for the zero page), or (-EFAULT, -ENOMEM or
         -ERESTARTSYS, None).
     """
-    if not vma.vm_flags & (VM_READ | VM_WRITE):
+    if not vma.vm_flags & (VM_WRITE if write else VM_READ):
         return -EFAULT, None
-    write = bool(vma.vm_flags & VM_WRITE)
     if await fatal_signal_pending(g, GUP["1"]):
         return -ERESTARTSYS, None
     while True:

@@ -14,7 +14,16 @@ from ksmtrio.mm.globals import Globals
 from ksmtrio.mm.ksm_rmap import try_to_munlock
 from ksmtrio.mm.memory import follow_page, get_user_page
 from ksmtrio.mm.mlock_page import mlock_vma_page
-from ksmtrio.mm.mm_types import VM_DONTEXPAND, VM_IO, VM_LOCKED, VM_PFNMAP, VM_RESERVED, Page, Vma
+from ksmtrio.mm.mm_types import (
+    VM_DONTEXPAND,
+    VM_IO,
+    VM_LOCKED,
+    VM_PFNMAP,
+    VM_RESERVED,
+    VM_WRITE,
+    Page,
+    Vma,
+)
 from ksmtrio.mm.page_flags import PG_MLOCKED
 from ksmtrio.mm.swap import lru_add_drain, put_page
 from ksmtrio.mm.vmscan import isolate_lru_page, putback_lru_page
@@ -63,12 +72,12 @@ async def mlock_pages(g: Globals, vma: Vma, start: Vaddr, end: Vaddr) -> int:
     Returns:
         0, or the error of the page that could not be had; the pages before it are mlocked.
     """
-    address = start
+    address, write = start, bool(vma.vm_flags & VM_WRITE)
     while address < end:
         await g.rt.cond_resched(ML["3"])
         err, pages, stop = 0, list[Page | None](), min(end, address + BATCH * PAGE_SIZE)
         while not err and address < stop:
-            err, page = await get_user_page(g, vma, address)
+            err, page = await get_user_page(g, vma, address, write=write)
             if not err:
                 pages.append(page)
                 address += PAGE_SIZE

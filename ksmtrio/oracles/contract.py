@@ -55,7 +55,7 @@ ERRNOS: Final[dict[str, frozenset[int]]] = {
     "kill": _errnos("EINVAL EPERM ESRCH"),
     "reclaim": _errnos(""),
     "return_to_user": _errnos(""),
-    "vmsplice": _errnos("EFAULT ENOMEM ESRCH"),
+    "vmsplice": _errnos("EFAULT EINTR ENOMEM ESRCH"),
     "drain": _errnos(""),
     "numa_maps": _errnos("ESRCH"),
     "pagemap": _errnos("ESRCH"),

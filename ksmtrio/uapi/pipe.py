@@ -12,6 +12,7 @@ from ksmtrio.errors import SyscallError
 from ksmtrio.mm.globals import Globals, PipeBuffer
 from ksmtrio.mm.gup import get_user_page_fast
 from ksmtrio.mm.mm_types import MmStruct
+from ksmtrio.mm.signal import errno_of
 from ksmtrio.mm.swap import put_page
 from ksmtrio.sched.points import Points
 from ksmtrio.uapi.answer import system_call
@@ -25,14 +26,14 @@ async def vmsplice(g: Globals, mm: MmStruct, address: Vaddr) -> int:
     """vmsplice(2) of the page at an address into a pipe, which keeps it referenced.
 
     Raises:
-        SyscallError: EFAULT where nothing is mapped, ENOMEM; ESRCH when the task has exited.
+        SyscallError: EFAULT where nothing is mapped, ENOMEM, EINTR; ESRCH when the task has exited.
     """
     if mm.mm_users.value == 0:
         raise SyscallError(ESRCH)
     address &= ULONG_MASK
     page = await get_user_page_fast(g, mm, address)
     if isinstance(page, int):
-        raise SyscallError(-page)
+        raise SyscallError(errno_of(page))
     g.pipe_buffers.append(PipeBuffer(mm, address - address % PAGE_SIZE, page))
     return 0
 

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from errno import EFAULT, EIO, ESRCH
+from errno import EFAULT, EINTR, EIO, ESRCH
 
 from ksmtrio.mm.mempolicy import MPOL_MF_MOVE, MPOL_MF_STRICT
+from ksmtrio.mm.page_flags import PG_REFERENCED
+from ksmtrio.mm.signal import send_sig
 from ksmtrio.uapi import pipe
-from tests.kernel_world import KernelWorld, answer, machine, process, run
+from tests.kernel_world import AT, KernelWorld, answer, machine, process, run
 
 
 async def pin(w: KernelWorld, ref: str) -> int:
@@ -53,9 +55,19 @@ def test_a_page_that_is_not_there_is_faulted_in() -> None:
         assert w.pte("A:0").swap
         assert await pin(w, "A:0") == 0
         assert w.page("A:0").count.value == 3
+        assert w.page("A:0").flags.has(PG_REFERENCED), "marked as used"
         assert await pin(w, "B:0") == -EFAULT, "the zero page"
 
     run(body, machine(swap_slots=2), process("A", 1, swap="cache"), process("B", "-"))
+
+
+def test_a_task_that_is_being_killed_faults_nothing_in() -> None:
+    async def body(w: KernelWorld) -> None:
+        assert await send_sig(w.g, "task", AT) == 0
+        assert await pin(w, "A:0") == -EINTR
+        assert w.pte("A:0").swap
+
+    run(body, machine(swap_slots=2), process("A", 1, swap="cache"))
 
 
 def test_a_task_that_exited_pins_nothing() -> None:
