@@ -43,7 +43,7 @@ SL = Points(
     __name__,
     "shrink_page_list",
     "SL",
-    "1 2 3 4 4/swapcache 5 5#2 6 6#2 7 7#2 7#3 7#4 7#5 7#6 7#7",
+    "1 2 3 4 4/page_mapping_inuse 5 5#2 6 6#2 7 7#2 7#3 7#4 7#5 7#6 7#7",
 )
 SL_OUT = Points(
     __name__,
@@ -69,8 +69,9 @@ ACTIVE = Points(
     __name__,
     "shrink_active_list",
     "",
-    "1 1/pagevec_lru_add 1/pagevec_lru_add#2 1/release_pages 2 2#2 2#3 3 3#2 3#3 3#3/swapcache "
-    "3#4 4 4#2 5 5/pagevec_lru_add 5/pagevec_lru_add#2 5/release_pages 5/put_page",
+    "1 1/pagevec_lru_add 1/pagevec_lru_add#2 1/release_pages 2 2#2 2#3 3 3#2 4 "
+    "4/page_mapping_inuse 4#2 5 5#2 6 6/pagevec_lru_add 6/pagevec_lru_add#2 6/release_pages "
+    "6/put_page",
 )
 ZONE = Points(__name__, "shrink_zone", "", "1")
 KSWAPD = Points(__name__, "kswapd", "", "1")
@@ -139,8 +140,8 @@ async def shrink_active_list(g: Globals, zone: Zone) -> None:
     """shrink_active_list(): move pages to the inactive list, clearing their accessed bits.
 
     Kernel: mm/vmscan.c, v2.6.33. Anonymous pages are deactivated whether they were used or not.
-    Steps: 1 drain; 2 isolate; 3 per page: mlocked ones are put back, used bits cleared, PG_active
-    cleared; 4 under lru_lock onto the inactive list; 5 without the lock, after each 14 pages and at
+    Steps: 1 drain; 2 isolate; 3 per page: mlocked ones are put back, 4 used bits cleared, PG_active
+    cleared; 5 under lru_lock onto the inactive list; 6 without the lock, after each 14 pages and at
     the end, drain and drop the isolation references.
     """
     await lru_add_drain(g, ACTIVE["1"])
@@ -150,22 +151,27 @@ async def shrink_active_list(g: Globals, zone: Zone) -> None:
         if await page.flags.test(ACTIVE["3#2"], PG_MLOCKED):
             await putback_lru_page(g, page)
             continue
-        if await _page_mapping_inuse(page, ACTIVE["3#3"]):
+        if await _page_mapping_inuse(page, ACTIVE["4"]):
             await page_referenced(g, page, is_locked=False)
-        await page.flags.clear(ACTIVE["3#4"], PG_ACTIVE)
+        await page.flags.clear(ACTIVE["4#2"], PG_ACTIVE)
         aged.append(page)
     while aged:
         pagevec, aged = aged[:PAGEVEC_SIZE], aged[PAGEVEC_SIZE:]
-        await zone.lru_lock.lock(ACTIVE["4"])
+        await zone.lru_lock.lock(ACTIVE["5"])
         for page in pagevec:
-            await _add_to_lru(zone, page, ACTIVE["4#2"])
-        zone.lru_lock.unlock(ACTIVE["4#2"])
-        await _pagevec_release(g, pagevec, ACTIVE["5"])
+            await _add_to_lru(zone, page, ACTIVE["5#2"])
+        zone.lru_lock.unlock(ACTIVE["5#2"])
+        await _pagevec_release(g, pagevec, ACTIVE["6"])
 
 
 async def _page_mapping_inuse(page: Page, at: str) -> bool:
-    """page_mapping_inuse(): mapped, or in the swap cache. Points: the caller's, ``/swapcache``."""
-    return await page_mapped(page, at) or await page.flags.test(f"{at}/swapcache", PG_SWAPCACHE)
+    """page_mapping_inuse(): mapped, or in the swap cache.
+
+    Points: the caller's (mapcount), ``/page_mapping_inuse`` (PG_swapcache).
+    """
+    if await page_mapped(page, at):
+        return True
+    return await page.flags.test(f"{at}/page_mapping_inuse", PG_SWAPCACHE)
 
 
 async def _add_to_lru(zone: Zone, page: Page, at: str) -> None:
