@@ -19,6 +19,23 @@ from tests.latent.defects import fork
 from tests.swap_world import ROUNDS_MAX, SWAP, reclaim, settle, swap_out, swap_to_cache
 
 
+@pytest.mark.parametrize(
+    ("signature", "fix"),
+    [
+        (
+            "stable_tree:dangling-key@quiescence<-remove_node_from_stable_tree.3",
+            "get_ksm_page_waits_while_frozen",
+        ),
+        ("contents:wrong-content@user.load<-end_swap_bio.read.1", "write_protect_cleans_pte"),
+        ("bugs:null-dereference@hold_anon_vma.2", "merge_wants_mergeable_vma"),
+    ],
+)
+def test_l1_l3_and_l8_are_listed(signature: str, fix: str) -> None:
+    issue = match_known(signature, load_known_issues())
+    assert issue is not None
+    assert issue.fix == fix
+
+
 def fixed_by(switch: str) -> list[dict[str, Any]]:
     """Return the kernels that must be clean: v2.6.33 with one fix, and with all of them."""
     return [{"with_": [switch]}, {"kernel": "latest-fixes"}]
@@ -175,7 +192,9 @@ def test_l1_a_frozen_count_costs_a_live_page_its_node() -> None:
     assert got is None
     assert node.dead is not None
     assert page.mapping.value is node.word
-    assert world.found == ["stable_tree:dangling-key"]
+    assert [finding.signature for finding in world.findings.all()] == [
+        "stable_tree:dangling-key@quiescence<-remove_node_from_stable_tree.3"
+    ]
 
 
 @pytest.mark.parametrize("kernel", fixed_by("get_ksm_page_waits_while_frozen"))
