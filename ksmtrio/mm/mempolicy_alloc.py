@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from errno import EINVAL, ENOMEM
-from typing import Final, NamedTuple
+from typing import Final
 
 from ksmtrio.mm.globals import Globals
-from ksmtrio.mm.mm_types import Page, Vma
+from ksmtrio.mm.mm_types import MemPolicy, Page, Vma
 from ksmtrio.mm.page_alloc import alloc_page, node_has_memory, zonelist
 from ksmtrio.units import Nid, Vaddr
 
@@ -37,20 +37,6 @@ LOCAL_NODE: Final[Nid] = 0
 """numa_node_id() on every CPU."""
 
 _POLICY_TYPES: Final = ("default", "prefer", "bind", "interleave")
-
-
-class MemPolicy(NamedTuple):
-    """struct mempolicy; never changed once a vma points at it.
-
-    Attributes:
-        mode: MPOL_PREFERRED, MPOL_BIND or MPOL_INTERLEAVE.
-        nodes: ascending; of MPOL_PREFERRED the one node, or none for the local one.
-        flags: mode flags.
-    """
-
-    mode: int
-    nodes: tuple[Nid, ...]
-    flags: int = 0
 
 
 async def mpol_new(

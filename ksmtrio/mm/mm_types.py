@@ -23,7 +23,6 @@ from ksmtrio.units import PAGE_SHIFT, PAGES_PER_PTE_TABLE, Nid, Pfn, Vaddr, Vpn
 
 if TYPE_CHECKING:
     from ksmtrio.mm.ksm_types import StableNode
-    from ksmtrio.mm.mempolicy_alloc import MemPolicy
     from ksmtrio.sched.actor_state import ActorState
 
 Watchers = dict[str, tuple[Watcher, ...]]
@@ -202,6 +201,20 @@ class AnonVma(SharedObject):
     def name(self) -> str:
         """Creation path."""
         return self._name
+
+
+class MemPolicy(NamedTuple):
+    """struct mempolicy of include/linux/mempolicy.h; never changed once a vma points at it.
+
+    Attributes:
+        mode: MPOL_PREFERRED, MPOL_BIND or MPOL_INTERLEAVE.
+        nodes: ascending; of MPOL_PREFERRED the one node, or none for the local one.
+        flags: mode flags.
+    """
+
+    mode: int
+    nodes: tuple[Nid, ...]
+    flags: int = 0
 
 
 def _may_read_vma(vma: Vma, actor: ActorState) -> bool:

@@ -27,9 +27,8 @@ from ksmtrio.mm.mempolicy_alloc import (
     MPOL_F_STATIC_NODES,
     MPOL_INTERLEAVE,
     MPOL_PREFERRED,
-    MemPolicy,
 )
-from ksmtrio.mm.mm_types import VM_HUGETLB, VM_IO, VM_PFNMAP, VM_RESERVED, Page
+from ksmtrio.mm.mm_types import VM_HUGETLB, VM_IO, VM_PFNMAP, VM_RESERVED, MemPolicy, Page
 from ksmtrio.mm.rmap import page_address_in_vma
 from ksmtrio.mm.vmscan import putback_lru_pages
 from ksmtrio.sched.choices import Choices

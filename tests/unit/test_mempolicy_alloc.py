@@ -14,13 +14,13 @@ from ksmtrio.mm.mempolicy_alloc import (
     MPOL_F_STATIC_NODES,
     MPOL_INTERLEAVE,
     MPOL_PREFERRED,
-    MemPolicy,
     alloc_page_vma,
     alloc_pages_exact_node,
     mpol_new,
     mpol_set_nodemask,
     mpol_to_str,
 )
+from ksmtrio.mm.mm_types import MemPolicy
 from ksmtrio.mm.swap import put_page
 from ksmtrio.sched.choices import Choices
 from ksmtrio.units import PAGE_SIZE
