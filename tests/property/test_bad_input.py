@@ -21,6 +21,7 @@ from ksmtrio.base.memory import MEMORY_SYSFS
 from ksmtrio.errors import SyscallError
 from ksmtrio.mm.ksm_sysfs import KSM_SYSFS
 from ksmtrio.mm.mm_types import MmStruct
+from ksmtrio.sched.choices import Choices
 from ksmtrio.uapi import pipe, procfs, syscalls, sysfs, uaccess
 from ksmtrio.units import PAGE_SHIFT, PAGE_SIZE, TASK_SIZE
 from tests.kernel_world import KernelWorld, ksm, machine, process
@@ -35,6 +36,7 @@ WORLD = (
     process("B", 7, 5, mergeable=True, node=1, swap="cache"),
 )
 
+FAULTS: Final = ("enomem", "signal", "early-expiry")
 EDGES: Final = (0, 1, -1, PAGE_SIZE, TASK_SIZE - PAGE_SIZE, TASK_SIZE, 1 << 63, (1 << 64) - 1)
 INTS = st.one_of(st.sampled_from(EDGES), st.integers(), st.integers(-3, 40))
 PAGES = st.integers(-1, 5).map(lambda page: FIRST + page * PAGE_SIZE)
@@ -147,7 +149,13 @@ def one_call(name: str) -> st.SearchStrategy[tuple[str, tuple[Any, ...]]]:
 ANY_CALL = st.sampled_from(sorted(CALLS)).flatmap(one_call)
 
 
-def perform(calls: list[tuple[str, tuple[Any, ...]]], *, kernel: str, exited: bool) -> KernelWorld:
+def perform(
+    calls: list[tuple[str, tuple[Any, ...]]],
+    *,
+    kernel: str,
+    exited: bool,
+    faults: list[int] | None = None,
+) -> KernelWorld:
     """Make the calls as process A, which may have exited; return the machine at rest."""
 
     async def body(w: KernelWorld) -> None:
@@ -159,7 +167,8 @@ def perform(calls: list[tuple[str, tuple[Any, ...]]], *, kernel: str, exited: bo
                 await CALLS[name].make(w, mm, *arguments)
             assert not w.rt.me.held, f"{name}{arguments} keeps {w.rt.me.held}"
 
-    return KernelWorld(*WORLD, kernel=kernel).go(body)
+    choices = Choices([], [], faults or [])
+    return KernelWorld(*WORLD, kernel=kernel, faults=FAULTS, choices=choices).go(body)
 
 
 @pytest.mark.parametrize("name", sorted(CALLS))
@@ -173,12 +182,16 @@ def test_a_call_with_any_arguments_answers_as_its_interface_allows(
     assert world.found == []
 
 
-@given(calls=st.lists(ANY_CALL, max_size=6), exited=st.booleans())
+@given(
+    calls=st.lists(ANY_CALL, max_size=6),
+    exited=st.booleans(),
+    faults=st.lists(st.integers(0, 1), max_size=30),
+)
 @settings(max_examples=150)
-def test_any_calls_leave_a_sound_machine(
-    calls: list[tuple[str, tuple[Any, ...]]], *, exited: bool
+def test_any_calls_leave_a_sound_machine_even_if_memory_runs_out(
+    calls: list[tuple[str, tuple[Any, ...]]], faults: list[int], *, exited: bool
 ) -> None:
-    assert perform(calls, kernel="latest-fixes", exited=exited).found == []
+    assert perform(calls, kernel="latest-fixes", exited=exited, faults=faults).found == []
 
 
 @given(calls=st.lists(ANY_CALL, max_size=6), exited=st.booleans())
