@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import Final
 
 import attrs
 import trio
@@ -16,6 +17,9 @@ from ksmtrio.scenario import load_scenario
 from ksmtrio.scenario.schema import Scenario
 from ksmtrio.sched.strategies import resolve
 from tests.harness import Turns
+
+QUIET: Final = 80
+"""Seeds of a search that is to find nothing new, long enough to enter its window often."""
 
 
 @attrs.define
@@ -43,14 +47,15 @@ def search(
     *,
     kernel_name: str = "v2.6.33",
     without: Collection[str] = (),
-    until: str = "",
+    until: str | Callable[[Search], object] = "",
 ) -> Search:
     """Run seeds 0.. of a scenario, which may be a built-in one's name.
 
     Args:
         kernel_name: what to run them on.
         without: switches to turn off there.
-        until: stop at the first signature that starts so; "": run them all.
+        until: stop at the first signature that starts so, or once this is true of what there is
+            so far; "": run them all. `seeds` may then be many more than the search needs.
     """
     loaded = load_scenario(scenario) if isinstance(scenario, str) else scenario
     kernel = build_kernel(kernel_name, without=without)
@@ -65,7 +70,10 @@ def search(
             result.marks.update(outcome.marks)
             for signature in outcome.signatures():
                 result.marks_with.setdefault(signature, set()).update(outcome.marks)
-            if until and any(s.startswith(until) for s in outcome.signatures()):
+            if callable(until):
+                if until(result):
+                    return
+            elif until and any(s.startswith(until) for s in outcome.signatures()):
                 return
 
     trio.run(main)

@@ -8,7 +8,7 @@ import pytest
 from ksmtrio.campaign.known import load_known_issues
 from ksmtrio.kconfig import build_kernel
 from ksmtrio.scenario.schema import Scenario
-from tests.campaigns import search
+from tests.campaigns import QUIET, search
 from tests.latent.defects import (
     FORKED,
     INTERRUPTED,
@@ -37,7 +37,7 @@ SHOWN_BY = [
 NOT_BY_CHANCE = [FORKED, REFILLED, "offline_vs_exit", "offline_vs_ksmd", "mbind_vs_ksmd"]
 """Where random schedules do not find the listed defect in a few hundred seeds."""
 
-SEEDS = 200
+SEEDS = QUIET
 SEEDS_AT_MOST = 2000
 """Of a search that ends at the first finding; each of these takes under 200 now."""
 

@@ -7,7 +7,7 @@ lockout of ksmd. On the full kernel the same turns end well.
 
 from __future__ import annotations
 
-from tests.campaigns import follow, search, without_actor
+from tests.campaigns import QUIET, follow, search, without_actor
 
 SWAPCACHE = without_actor("offline_vs_swapcache", "reader")
 
@@ -71,6 +71,6 @@ def test_a_search_finds_race_b_and_race_c_without_the_lockout() -> None:
 
 def test_a_search_of_the_full_kernel_enters_the_windows_and_finds_nothing_new() -> None:
     for scenario in ("offline_vs_swapcache", "offline_vs_reclaim"):
-        result = search(scenario, 150)
+        result = search(scenario, QUIET)
         assert result.marks["window_offline"], scenario
         assert not result.unexplained(), scenario

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from tests.campaigns import search
+from tests.campaigns import QUIET, search
 
 
 def test_without_priority_a_veto_unlocks_the_mutex_that_ksmd_holds() -> None:
@@ -22,6 +22,6 @@ def test_the_canary_race_is_found_in_the_smallest_scenario() -> None:
 
 def test_with_priority_lock_and_unlock_balance() -> None:
     for scenario in ("offline_veto", "first_race"):
-        result = search(scenario, 400)
+        result = search(scenario, QUIET)
         assert result.marks["window_veto"], scenario
         assert not result.unexplained(), scenario

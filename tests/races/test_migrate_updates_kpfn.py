@@ -18,5 +18,10 @@ def test_with_it_the_node_names_the_new_page() -> None:
 
 
 def test_without_it_ksmd_comes_upon_the_dangling_key() -> None:
-    result = search("offline_vs_ksmd", 60, without=["migrate_updates_kpfn"])
+    result = search(
+        "offline_vs_ksmd",
+        60,
+        without=["migrate_updates_kpfn"],
+        until=lambda found: found.signatures,
+    )
     assert result.signatures

@@ -9,6 +9,11 @@ from tests.campaigns import search
 
 
 def test_claiming_to_offline_bypasses_the_recheck() -> None:
-    result = search("move_pages_vs_merge", 1_500, without=["numa_callers_pass_zero"])
+    result = search(
+        "move_pages_vs_merge",
+        1_500,
+        without=["numa_callers_pass_zero"],
+        until=lambda found: found.marks["race_e"] and found.signatures,
+    )
     assert result.marks["race_e"]
     assert result.signatures

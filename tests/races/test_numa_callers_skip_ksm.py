@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ksmtrio.scenario import parse_scenario
-from tests.campaigns import follow, search
+from tests.campaigns import QUIET, follow, search
 
 TEXT = """
 format = 1
@@ -40,4 +40,4 @@ def test_without_it_the_page_is_isolated_refused_and_its_node_reported() -> None
 
 
 def test_nothing_breaks_without_it_while_the_recheck_stands() -> None:
-    assert not search("move_pages_vs_merge", 300, without=["numa_callers_skip_ksm"]).unexplained()
+    assert not search("move_pages_vs_merge", QUIET, without=["numa_callers_skip_ksm"]).unexplained()

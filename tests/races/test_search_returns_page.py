@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from tests.campaigns import follow, search, without_actor
+from tests.campaigns import QUIET, follow, search, without_actor
 
 
 def test_rereading_the_node_does_no_harm_under_the_lockout() -> None:
     for scenario in ("offline_vs_ksmd", "offline_vs_exit"):
-        assert not search(scenario, 200, without=["search_returns_page"]).unexplained(), scenario
+        assert not search(scenario, QUIET, without=["search_returns_page"]).unexplained(), scenario
 
 
 def test_without_the_lockout_the_wrong_page_is_put() -> None:
