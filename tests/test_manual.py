@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import attrs
 import pytest
 
 import ksmtrio
-from ksmtrio.scenario import schema
+from ksmtrio.kconfig import build_kernel
+from ksmtrio.scenario import builtin_names, schema
 from ksmtrio.scenario.operations import ADVICES, OPS
 
 MANUAL = Path(ksmtrio.__file__).parent / "manual"
@@ -89,3 +91,16 @@ def test_every_page_and_decision_is_in_its_place() -> None:
         assert text.startswith(f"# {number}. "), name
         for heading in ("Context", "Decision", "Consequences"):
             assert f"**{heading}.**" in text, f"{name}: {heading}"
+
+
+def test_commands_of_the_readme_name_what_there_is() -> None:
+    readme = (MANUAL.parents[1] / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"\bksmtrio stress ([a-z][^`\n]*)", readme)
+    assert len(commands) > 6
+    for command in commands:
+        words = shlex.split(command)
+        with_ = [after for word, after in pairwise(words) if word == "--with"]
+        without = [after for word, after in pairwise(words) if word == "--without"]
+        build_kernel(with_=with_, without=without)
+        names = [words[0], *(words[1:2] if not words[1].startswith("-") else [])]
+        assert set(names) <= set(builtin_names()), command

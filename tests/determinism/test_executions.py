@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,10 @@ from ksmtrio.sched.strategies import resolve
 from ksmtrio.trace.recorder import Recorder
 
 WITHOUT = ("offline_locks_out_ksm", "recheck_ksm_under_page_lock")
-SEEDS = (0, 1, 2, 3)
+SEEDS = (0, 1)
 
 
+@cache
 def digests() -> list[str]:
     """Return a line for each built-in scenario, strategy and seed of the sample."""
     lines: list[str] = []
@@ -39,7 +41,7 @@ def digests() -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("hash_seed", ["0", "1", "4242"])
+@pytest.mark.parametrize("hash_seed", ["0", "4242"])
 def test_other_processes_with_other_hash_seeds_give_the_same_digests(hash_seed: str) -> None:
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(Path.cwd())}
     code = "from tests.determinism.test_executions import digests; print('\\n'.join(digests()))"
@@ -52,7 +54,7 @@ def test_other_processes_with_other_hash_seeds_give_the_same_digests(hash_seed: 
 @pytest.mark.trio
 async def test_recording_changes_nothing() -> None:
     scenario, kernel = load_scenario("offline_vs_ksmd"), build_kernel(without=WITHOUT)
-    for seed in range(20):
+    for seed in range(10):
         spec = resolve(None, seed, points=300)
         recorded = await execute(scenario, kernel, spec, recorder=Recorder())
         bare = await execute(scenario, kernel, spec, marks=False)

@@ -7,6 +7,7 @@ import pytest
 
 from ksmtrio.campaign.known import load_known_issues
 from ksmtrio.kconfig import build_kernel
+from ksmtrio.scenario import builtin_names
 from ksmtrio.scenario.schema import Scenario
 from tests.campaigns import QUIET, search
 from tests.latent.defects import (
@@ -68,3 +69,9 @@ def test_frames_of_isolated_blocks_are_handed_out_no_more() -> None:
 @pytest.mark.parametrize("scenario", NOT_BY_CHANCE)
 def test_other_races_are_clean_too(scenario: str | Scenario) -> None:
     assert search(scenario, SEEDS // 2, kernel_name="latest-fixes").kinds() == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", builtin_names())
+def test_no_scenario_at_all_shows_anything(scenario: str) -> None:
+    assert search(scenario, QUIET, kernel_name="latest-fixes").kinds() == set()

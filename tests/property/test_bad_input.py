@@ -173,7 +173,7 @@ def perform(
 
 @pytest.mark.parametrize("name", sorted(CALLS))
 @given(data=st.data(), exited=st.sampled_from([False, False, False, True]))
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_a_call_with_any_arguments_answers_as_its_interface_allows(
     name: str, data: st.DataObject, *, exited: bool
 ) -> None:
@@ -187,7 +187,7 @@ def test_a_call_with_any_arguments_answers_as_its_interface_allows(
     exited=st.booleans(),
     faults=st.lists(st.integers(0, 1), max_size=30),
 )
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_any_calls_leave_a_sound_machine_even_if_memory_runs_out(
     calls: list[tuple[str, tuple[Any, ...]]], faults: list[int], *, exited: bool
 ) -> None:
@@ -195,7 +195,7 @@ def test_any_calls_leave_a_sound_machine_even_if_memory_runs_out(
 
 
 @given(calls=st.lists(ANY_CALL, max_size=6), exited=st.booleans())
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_no_call_is_too_much_for_the_kernel_as_it_was(
     calls: list[tuple[str, tuple[Any, ...]]], *, exited: bool
 ) -> None:

@@ -42,7 +42,7 @@ async def assert_replays(scenario: Scenario, without: Sequence[str], choices: Ch
 @given(
     schedule=CHOICES, data=CHOICES, without=st.lists(st.sampled_from(list(SWITCHES)), unique=True)
 )
-@settings(max_examples=12)
+@settings(max_examples=8)
 async def test_any_choices_on_any_kernel_make_a_replayable_execution(
     name: str, schedule: list[int], data: list[int], without: list[str]
 ) -> None:
@@ -179,7 +179,7 @@ PROGRAMS = st.lists(
 
 @pytest.mark.trio
 @given(programs=PROGRAMS, schedule=CHOICES, faults=st.lists(st.integers(0, 1), max_size=40))
-@settings(max_examples=60)
+@settings(max_examples=40)
 async def test_any_program_runs_to_its_end_and_replays(
     programs: list[tuple[str, list[str]]], schedule: list[int], faults: list[int]
 ) -> None:
@@ -189,7 +189,7 @@ async def test_any_program_runs_to_its_end_and_replays(
 
 @pytest.mark.trio
 @given(programs=PROGRAMS, seeds=st.lists(st.integers(0, 10**6), min_size=4, max_size=4))
-@settings(max_examples=120)
+@settings(max_examples=60)
 async def test_any_program_on_the_full_kernel_shows_its_known_defects_only(
     programs: list[tuple[str, list[str]]], seeds: list[int]
 ) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import tomllib
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ksmtrio.scenario.lines import KeyPath, line_map
@@ -183,6 +183,7 @@ def paths_of(value: Any, path: KeyPath = ()) -> set[KeyPath]:
 
 
 @given(st.data())
+@settings(max_examples=50)
 def test_every_key_path_is_found_on_its_line(data: st.DataObject) -> None:
     writer = Writer(data)
     writer.document()
