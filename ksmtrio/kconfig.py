@@ -204,6 +204,11 @@ class Kernel:
         '(2015, "mm/hwpoison: fix page refcount of unknown non LRU page")',
         on_in=_FIXED,
     )
+    pages_stat_holds_the_page: bool = _switch(
+        "move_pages(2)'s status query holds a reference on the page that it looks at "
+        '(2022, "mm/migration: fix possible do_pages_stat_array racing with memory offline")',
+        on_in=_FIXED,
+    )
     migrate_to_node_wants_a_vma: bool = _switch(
         "migrate_pages(2) has nothing to do in an address space without vmas "
         '(2024, "mm/mempolicy: fix migrate_to_node() assuming there is at least one VMA in a MM")',

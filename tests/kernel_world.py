@@ -168,6 +168,8 @@ class KernelWorld:
         faults: fault choices that are allowed, see `choices`.
         choices: data and fault choices of the default strategy.
         recorder: gets every event.
+        guarded: a guarded field touched without its lock fails the test, whatever it is about; off
+            in tests of the guards, and always where switches are off.
     """
 
     def __init__(
@@ -181,6 +183,7 @@ class KernelWorld:
         faults: Sequence[str] = (),
         choices: Choices | None = None,
         recorder: RecorderHook | None = None,
+        guarded: bool = True,
     ) -> None:
         head = f'format = 1\nname = "unit"\nfaults = {_toml(list(faults))}'
         text = "\n".join([head, *parts])
@@ -204,6 +207,7 @@ class KernelWorld:
         for oracle in self.oracles:
             oracle.attach(self.machine, self.findings)
         self.log: list[Any] = []
+        self._guarded = guarded and not without
 
     @property
     def rt(self) -> Runtime:
@@ -243,6 +247,8 @@ class KernelWorld:
             raise
         if rest and self.rt.stop_reason == "done" and not self._corrupted():
             self.judge()
+        touched = [f for f in self.findings.all() if f.kind == "unguarded-access"]
+        assert not (self._guarded and touched), touched
         return self
 
     def _corrupted(self) -> bool:

@@ -22,7 +22,7 @@ from ksmtrio.mm.memory import follow_page, vm_normal_page
 from ksmtrio.mm.mempolicy import MPOL_MF_MOVE, MPOL_MF_MOVE_ALL, vma_migratable
 from ksmtrio.mm.mempolicy_alloc import MAX_NUMNODES
 from ksmtrio.mm.migrate import Target, migrate_pages, migrate_prep
-from ksmtrio.mm.mm_types import MmStruct, Page, page_ksm, page_mapcount
+from ksmtrio.mm.mm_types import MmStruct, Page, Vma, page_ksm, page_mapcount
 from ksmtrio.mm.mmap import find_vma
 from ksmtrio.mm.page_alloc import alloc_page, node_has_memory
 from ksmtrio.mm.page_flags import PG_RESERVED
@@ -45,6 +45,7 @@ PA = Points(
     "1 2.3 2.3#2 2.3/put_page 2.4/put_page 2.5 2.5/put_page 2.6/put_page "
     "3/new_page_node 3/new_page_node#2 3/new_page_node#3 4",
 )
+HELD = Points(__name__, "do_pages_stat_array", "", "1/put_page")
 PS = Points(__name__, "do_pages_stat_array", "PS", "2 4 4#2 5 5#2 6 7")
 
 
@@ -259,17 +260,34 @@ async def do_pages_stat(
 
 
 async def _stat_one(g: Globals, mm: MmStruct, address: Vaddr) -> int:
-    """PS.3-5."""
+    """PS.3-5. No reference is held: the page may be moved, and its memory go, before step 5."""
     vma = find_vma(mm, address)
     if vma is None:
         return -EFAULT
+    if g.kernel.pages_stat_holds_the_page:
+        return await _stat_held(g, vma, address)
     ptl = mm.ptl(address)
     await ptl.lock(PS["4"])
     pte = await mm.pte(address).read(PS["4#2"])
     ptl.unlock(PS["4#2"])
     page = vm_normal_page(g, pte) if pte.present else None
-    if page is None or await page.flags.test(PS["5"], PG_RESERVED):
+    return -ENOENT if page is None else await _node_of(g, page)
+
+
+async def _node_of(g: Globals, page: Page) -> int:
+    """PS.5: the page's node, or -ENOENT for a page that the call passes over."""
+    if await page.flags.test(PS["5"], PG_RESERVED):
         return -ENOENT
     if g.kernel.numa_callers_skip_ksm and await page_ksm(page, PS["5#2"]):
         return -ENOENT
     return page.nid
+
+
+async def _stat_held(g: Globals, vma: Vma, address: Vaddr) -> int:
+    """PS.3-5 with the reference that the later fix takes."""
+    page = await follow_page(g, vma, address)
+    if page is None:
+        return -ENOENT
+    status = await _node_of(g, page)
+    await put_page(g, page, HELD["1/put_page"])
+    return status

@@ -10,8 +10,9 @@ import pytest
 from ksmtrio.mm.mm_types import PTE_NONE, Vma
 from ksmtrio.uapi import uaccess
 from ksmtrio.units import PAGE_SIZE
-from tests.kernel_world import AT, KernelWorld, machine, process, turns
-from tests.latent.defects import UNMAPPED, assert_defect
+from tests.kernel_world import AT, KernelWorld, machine, turns
+from tests.kernel_world import process as in_world
+from tests.latent.defects import UNMAPPED, assert_defect, process, small, task
 
 
 def test_l5_the_walk_of_an_unmapped_page_locks_a_freed_anon_vma() -> None:
@@ -70,7 +71,7 @@ def moved_meanwhile(**kernel: Any) -> KernelWorld:
     )
     world = KernelWorld(
         machine(pages_per_block=4),
-        process("A", 7, block=1),
+        in_world("A", 7, block=1),
         actors=("mover", "hotplug"),
         strategy=schedule,
         **kernel,
@@ -96,3 +97,20 @@ def test_l2b_under_the_pte_lock_it_is_found_in_one_place_or_the_other(
     world = moved_meanwhile(**kernel)
     assert world.log == ["migration", (0, 7)]
     assert world.found == []
+
+
+def test_a_status_query_looks_at_a_page_whose_section_is_gone() -> None:
+    hotplug = task(
+        "hotplug", "", '{ op = "offline", block = 1 }', '{ op = "remove_section", block = 1 }'
+    )
+    assert_defect(
+        small(
+            process("A", "7"), hotplug + task("asker", "A", '{ op = "query_pages", pages = [0] }')
+        ),
+        "ksmd",
+        "asker@do_pages_stat_array.5",  # has read the pte
+        "hotplug",  # moves the page, takes the block offline, removes it
+        "asker",
+        signature="frames:use-after-offline@do_pages_stat_array.5<-remove_section.3",
+        fix="pages_stat_holds_the_page",
+    )

@@ -40,7 +40,7 @@ def aged_unlocked(upgrade: str, **kernel: Any) -> list[str]:
     )
     shared = [process(name, 7, mergeable=True) for name in ("A", "B")]
     actors = ("kswapd", "ksmd")
-    world = KernelWorld(SWAP, *shared, actors=actors, strategy=schedule, **kernel)
+    world = KernelWorld(SWAP, *shared, actors=actors, strategy=schedule, guarded=False, **kernel)
     world.go(kswapd, ksmd)
     return [finding.signature for finding in world.findings.all()]
 

@@ -113,7 +113,7 @@ def test_reading_an_area_without_mmap_sem_is_a_finding() -> None:
     async def body(w: KernelWorld) -> None:
         assert w.vma("A:0").vm_flags
 
-    w = KernelWorld(*MERGED).go(body)
+    w = KernelWorld(*MERGED, guarded=False).go(body)
     assert w.found == ["locks:unguarded-access"]
 
 
@@ -124,7 +124,7 @@ def test_changing_an_area_under_mmap_sem_for_read_is_a_finding() -> None:
         vma.vm_flags = vma.vm_flags
         await w.mm("A").mmap_sem.up_read(AT)
 
-    w = KernelWorld(*MERGED).go(body)
+    w = KernelWorld(*MERGED, guarded=False).go(body)
     assert w.found == ["locks:unguarded-access"]
 
 
@@ -147,7 +147,7 @@ def test_list_of_areas_of_an_anon_vma_is_guarded_by_its_lock() -> None:
         assert anon_vma is not None
         assert anon_vma.head
 
-    w = KernelWorld(*MERGED).go(body)
+    w = KernelWorld(*MERGED, guarded=False).go(body)
     assert w.found == ["locks:unguarded-access"]
 
 
