@@ -48,7 +48,8 @@ async def drain(g: Globals, mm: MmStruct, address: Vaddr) -> int:
     address &= ULONG_MASK
     address -= address % PAGE_SIZE
     own = [b for b in g.pipe_buffers if b.mm is mm and b.address == address]
-    for buffer in own:
+    for buffer in own:  # all at once: another thread of the process may drain as well
         g.pipe_buffers.remove(buffer)
+    for buffer in own:
         await put_page(g, buffer.page, RELEASE["1/put_page"])
     return len(own)

@@ -9,7 +9,7 @@ from ksmtrio.mm.mempolicy import MPOL_MF_MOVE, MPOL_MF_STRICT
 from ksmtrio.mm.page_flags import PG_REFERENCED
 from ksmtrio.mm.signal import send_sig
 from ksmtrio.uapi import pipe
-from tests.kernel_world import AT, KernelWorld, answer, machine, process, run
+from tests.kernel_world import AT, KernelWorld, answer, machine, process, run, turns
 
 
 async def pin(w: KernelWorld, ref: str) -> int:
@@ -76,3 +76,18 @@ def test_a_task_that_exited_pins_nothing() -> None:
         assert await pin(w, "A:0") == -ESRCH
 
     run(body, process("A", 1))
+
+
+def test_two_threads_that_drain_at_once_drop_each_page_once() -> None:
+    async def pinner(w: KernelWorld) -> None:
+        await pin(w, "A:0")
+        await pin(w, "A:0")
+        w.log.append(await pipe.drain(w.g, w.mm("A"), w.address("A:0")))
+
+    async def other(w: KernelWorld) -> None:
+        w.log.append(await pipe.drain(w.g, w.mm("A"), w.address("A:0")))
+
+    schedule = turns("pinner@pipe_buf_release.1/put_page", "other", "pinner")
+    world = KernelWorld(process("A", 1), actors=("pinner", "other"), strategy=schedule)
+    assert world.go(pinner, other).found == []
+    assert sorted(world.log) == [0, 2]
