@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Sessions: a seed means the same execution on every machine, even where a strategy learns.
+
+Seeds come in blocks of `BLOCK`. Each block is a session of its own, in which the executions come
+one after the other: seed s is execution s % BLOCK of session s // BLOCK. A worker that takes whole
+blocks therefore learns what any other worker would, and whoever wants one seed of a learning
+strategy executes the earlier ones of its block first. Strategies that do not learn are sessions,
+too; theirs need no earlier execution. Tests: `tests/unit/test_session.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ksmtrio.sched.strategies import StrategySpec, build, resolve
+from ksmtrio.sched.strategies.base import Strategy
+from ksmtrio.sched.strategies.learner import Feedback, Learner
+
+__all__ = ["BLOCK", "Feedback", "Session"]
+
+BLOCK: Final = 64
+"""Executions of a session: enough to learn from, and few enough to execute again for one seed."""
+
+
+class Memoryless:
+    """Learner of a strategy that learns nothing: each execution depends on its seed alone."""
+
+    def __init__(self, name: str | None, seed: int, *, points: int, depth: int | None) -> None:
+        self._name = name
+        self._first = seed * BLOCK
+        self._points = points
+        self._depth = depth
+
+    def spec(self, number: int) -> StrategySpec:
+        """Return the effective parameters of an execution."""
+        return resolve(self._name, self._first + number, points=self._points, depth=self._depth)
+
+    def strategy(self, number: int) -> Strategy:
+        """Return the strategy of that seed."""
+        return build(self.spec(number))
+
+    def learn(self, number: int, strategy: Strategy, feedback: Feedback) -> None:
+        """Learn nothing."""
+
+
+class Session:
+    """One block of executions under one strategy.
+
+    Args:
+        name: of the strategy; None: the default.
+        seed: number of the session; execution i of it has the seed ``seed * BLOCK + i``.
+        points: expected number of schedule choices of an execution, from a probe run.
+        depth: PCT depth; None draws it from the seed.
+
+    Attributes:
+        learns: whether an execution depends on the earlier ones of the session.
+
+    Raises:
+        BadInput: unknown name.
+    """
+
+    def __init__(
+        self, name: str | None, seed: int, *, points: int = 0, depth: int | None = None
+    ) -> None:
+        self._plain = Memoryless(name, seed, points=points, depth=depth)
+        self._learner: Learner = self._plain
+        self.learns = False
+        self._plain.spec(0)
+
+    def spec(self, number: int) -> StrategySpec:
+        """Return name, seed and parameters of execution `number`, for reports and traces."""
+        return self._plain.spec(number)
+
+    def strategy(self, number: int) -> Strategy:
+        """Return the strategy for execution `number`; a session that learns goes in order."""
+        return self._learner.strategy(number)
+
+    def learn(self, number: int, strategy: Strategy, feedback: Feedback) -> None:
+        """Tell what became of the execution that `strategy` steered."""
+        self._learner.learn(number, strategy, feedback)
