@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One execution: Scenario + Kernel + strategy or choices -> Outcome; and its trace, and its replay.
+"""One execution: subject + strategy or choices -> Outcome; and its trace, and its replay.
 
 An execution is a pure function of (scenario, kernel, choices). Recording is a second execution of
 the same: stress runs keep choices only and write the full log when there is something to show. Owns
@@ -22,12 +22,17 @@ from ksmtrio.kconfig import Kernel
 from ksmtrio.machine import Machine, build_machine
 from ksmtrio.mm.mm_types import Watchers
 from ksmtrio.oracles.base import Finding, Findings, Oracle
-from ksmtrio.oracles.registry import make_oracles
+from ksmtrio.oracles.registry import make_oracles, make_program_oracles
 from ksmtrio.scenario import Scenario, parse_scenario
 from ksmtrio.sched.choices import Choices
+from ksmtrio.sched.host_trio import TrioHost
+from ksmtrio.sched.program import Program
+from ksmtrio.sched.runtime import Runtime
 from ksmtrio.sched.strategies import StrategySpec, build
 from ksmtrio.sched.strategies.base import Strategy
 from ksmtrio.sched.strategies.replay import Replay
+from ksmtrio.sched.tap import Tap
+from ksmtrio.subject import KernelSubject, ProgramSubject, Subject
 from ksmtrio.trace.diff import Comparison, Difference
 from ksmtrio.trace.digest import digest_of
 from ksmtrio.trace.format import (
@@ -63,6 +68,7 @@ class Outcome:
         marks: names of the marks that were reached.
         event_digest: of all records; None when nothing was recorded.
         machine_digest: of the final machine; None when nothing was recorded.
+        final: of the final state as explorations compare it; None when not asked for.
     """
 
     verdict: Verdict
@@ -73,6 +79,7 @@ class Outcome:
     marks: tuple[str, ...]
     event_digest: str | None = None
     machine_digest: str | None = None
+    final: str | None = None
 
     def signatures(self) -> tuple[str, ...]:
         """Return the signatures of the findings."""
@@ -105,9 +112,10 @@ async def execute(
     kernel: Kernel,
     plan: Plan,
     *,
-    recorder: Recorder | None = None,
+    recorder: Tap | None = None,
     marks: bool = True,
     exact: bool = True,
+    final: bool = False,
 ) -> Outcome:
     """Execute once. Many executions can run, one after the other, inside one event loop.
 
@@ -115,9 +123,10 @@ async def execute(
         scenario: what to emulate.
         kernel: which kernel.
         plan: where choices come from.
-        recorder: gets every record; None keeps choices only.
+        recorder: gets the stream of the execution, if given; a `Recorder` makes digests.
         marks: whether to watch for the race marks.
         exact: with a list of choices: it must fit to the last; otherwise any list is a schedule.
+        final: whether to digest the final state.
 
     Raises:
         ReplayDiverged: exact choices do not fit.
@@ -134,7 +143,7 @@ async def execute(
             recorder=recorder,
             watchers=_merged(oracles),
         )
-        if recorder is not None:
+        if isinstance(recorder, Recorder):
             recorder.attach(machine.rt)
         findings = Findings(machine.rt)
         for oracle in oracles:
@@ -142,11 +151,61 @@ async def execute(
         tracker.attach(machine)
         await machine.run()
         _judge_at_rest(machine, oracles, findings)
-        return _outcome(machine, findings.all(), tracker.reached(), recorder)
+        return _outcome(machine, findings.all(), recorder, marks=tracker.reached(), digest=final)
     except KsmtrioError:
         raise
     except Exception as error:
         raise EmulatorError(f"{scenario.name}: {_innermost(error)}") from error
+
+
+async def execute_program(
+    program: ProgramSubject,
+    plan: Plan,
+    *,
+    recorder: Tap | None = None,
+    exact: bool = True,
+    final: bool = False,
+) -> Outcome:
+    """Execute a program once; arguments and errors as in `execute`."""
+    build = program.build()
+    try:
+        rt = Runtime(_strategy(plan, exact=exact), TrioHost(), recorder=recorder)
+        running = Program(rt)
+        if isinstance(recorder, Recorder):
+            recorder.attach(rt)
+        findings = Findings(rt)
+        for oracle in make_program_oracles():
+            oracle.listen(rt, findings)
+        build(running)
+        await running.run()
+        return _outcome(running, findings.all(), recorder, digest=final)
+    except KsmtrioError:
+        raise
+    except Exception as error:
+        raise EmulatorError(f"{program.name}: {_innermost(error)}") from error
+
+
+async def execute_subject(
+    subject: Subject,
+    plan: Plan,
+    *,
+    recorder: Tap | None = None,
+    marks: bool = True,
+    exact: bool = True,
+    final: bool = False,
+) -> Outcome:
+    """Execute whatever it is once; arguments and errors as in `execute`."""
+    if isinstance(subject, ProgramSubject):
+        return await execute_program(subject, plan, recorder=recorder, exact=exact, final=final)
+    return await execute(
+        subject.scenario,
+        subject.kernel,
+        plan,
+        recorder=recorder,
+        marks=marks,
+        exact=exact,
+        final=final,
+    )
 
 
 def _judge_at_rest(machine: Machine, oracles: Iterable[Oracle], findings: Findings) -> None:
@@ -160,15 +219,20 @@ def _judge_at_rest(machine: Machine, oracles: Iterable[Oracle], findings: Findin
 
 
 def _outcome(
-    machine: Machine, seen: list[Finding], marks: tuple[str, ...], recorder: Recorder | None
+    done: Machine | Program,
+    seen: list[Finding],
+    recorder: Tap | None,
+    *,
+    marks: tuple[str, ...] = (),
+    digest: bool,
 ) -> Outcome:
-    rt = machine.rt
+    rt = done.rt
     event_digest = machine_digest = None
-    if recorder is not None:
+    if isinstance(recorder, Recorder):
         for finding in seen:
             recorder.emit(_finding_record(finding))
         event_digest = recorder.hexdigest()
-        machine_digest = digest_of(machine.dump())
+        machine_digest = digest_of(done.dump())
     return Outcome(
         verdict=verdict_of(executions=1, findings=len(seen)),
         findings=tuple(seen),
@@ -178,6 +242,7 @@ def _outcome(
         marks=marks,
         event_digest=event_digest,
         machine_digest=machine_digest,
+        final=digest_of(done.dump()) if digest else None,
     )
 
 
@@ -225,13 +290,36 @@ def run_execution(
     kernel: Kernel,
     plan: Plan,
     *,
-    recorder: Recorder | None = None,
+    recorder: Tap | None = None,
     marks: bool = True,
     exact: bool = True,
+    final: bool = False,
 ) -> Outcome:
     """Execute once in an event loop of its own; arguments and errors as in `execute`."""
+    subject = KernelSubject(scenario, kernel)
+    return run_subject(subject, plan, recorder=recorder, marks=marks, exact=exact, final=final)
+
+
+def run_subject(
+    subject: Subject,
+    plan: Plan,
+    *,
+    recorder: Tap | None = None,
+    marks: bool = True,
+    exact: bool = True,
+    final: bool = False,
+) -> Outcome:
+    """Execute whatever it is once in an event loop of its own; as `execute_subject`."""
     return trio.run(
-        partial(execute, scenario, kernel, plan, recorder=recorder, marks=marks, exact=exact)
+        partial(
+            execute_subject,
+            subject,
+            plan,
+            recorder=recorder,
+            marks=marks,
+            exact=exact,
+            final=final,
+        )
     )
 
 

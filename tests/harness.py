@@ -21,8 +21,9 @@ from ksmtrio.sched.cell import Death, Flags, SharedObject
 from ksmtrio.sched.choices import Choices
 from ksmtrio.sched.host_trio import TrioHost
 from ksmtrio.sched.runtime import RecorderHook, Runtime
-from ksmtrio.sched.strategies.base import Strategy
+from ksmtrio.sched.strategies.base import Strategy, Unwatching
 from ksmtrio.sched.strategies.replay import Replay
+from ksmtrio.sched.tap import Tap
 
 Body = Callable[[], Awaitable[None]]
 Build = Callable[["World"], None]
@@ -108,7 +109,7 @@ class World:
 
 
 @attrs.define(eq=False)
-class Tape:
+class Tape(Tap):
     """A recorder that keeps everything."""
 
     operations: list[tuple[str, str, str, Any]] = attrs.field(factory=list)
@@ -128,7 +129,7 @@ class Tape:
         self.choices.append((stream, at, index, of, what))
 
 
-class Turns:
+class Turns(Unwatching):
     """One schedule, spelled out: each turn is an actor and the label at which it must pause.
 
     An actor pauses before it carries out the operation at the label. A turn without a label lasts
@@ -161,7 +162,7 @@ class Turns:
         """A spelled-out schedule knows no priorities."""
 
 
-class Watched:
+class Watched(Unwatching):
     """Passes a strategy's choices on and remembers among how many actors each was taken."""
 
     def __init__(self, inner: Strategy) -> None:

@@ -39,6 +39,7 @@ from ksmtrio.sched.runtime import RecorderHook, Runtime
 from ksmtrio.sched.strategies.base import Strategy
 from ksmtrio.sched.strategies.replay import Replay
 from ksmtrio.sched.strategies.round_robin import RoundRobin
+from ksmtrio.sched.tap import Tap
 from ksmtrio.uapi import syscalls, sysfs, uaccess
 from ksmtrio.units import PAGE_SHIFT, PAGE_SIZE, Vaddr
 from tests.harness import Turns
@@ -124,7 +125,7 @@ class Shot:
     group: tuple[str | None, ...]
 
 
-class Log:
+class Log(Tap):
     """A recorder that keeps the label and the kind of every operation, and the tracepoints."""
 
     def __init__(self) -> None:
@@ -138,9 +139,6 @@ class Log:
     def tracepoint(self, at: str, event: str, fields: dict[str, Any]) -> None:
         """Keep label and event."""
         self.tracepoints.append((at, event))
-
-    def choice(self, stream: str, at: str, index: int, of: int, what: str) -> None:
-        """Choices are in the runtime."""
 
 
 class _Scripted:

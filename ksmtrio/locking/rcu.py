@@ -8,6 +8,7 @@ not sleep. Tests: `tests/unit/test_rcu.py`.
 from __future__ import annotations
 
 from ksmtrio.sched.runtime import Runtime
+from ksmtrio.sched.tap import RCU, READ
 
 
 def rcu_read_lock(rt: Runtime) -> None:
@@ -15,6 +16,8 @@ def rcu_read_lock(rt: Runtime) -> None:
     me = rt.me
     if me.rcu_depth == 0:
         me.rcu_epoch = rt.next_epoch()
+        if rt.recorder is not None:
+            rt.recorder.aside(RCU, READ)
     me.rcu_depth += 1
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ksmtrio.locking.base import Lock
 from ksmtrio.sched.cell import Shared
+from ksmtrio.sched.tap import READ
 
 if TYPE_CHECKING:
     from ksmtrio.sched.actor_state import ActorState
@@ -39,6 +40,8 @@ class SpinLock(Lock):
     @property
     def contended(self) -> bool:
         """spin_is_contended(): somebody waits for it."""
+        if self.rt.recorder is not None:
+            self.rt.recorder.aside(self.name, READ)
         return bool(self._queue)
 
     async def lock(self, at: str) -> None:

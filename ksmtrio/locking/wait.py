@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ksmtrio.sched.cell import Shared
+from ksmtrio.sched.tap import ANYTHING, READ
 
 if TYPE_CHECKING:
     from ksmtrio.sched.actor_state import ActorState
@@ -44,11 +45,17 @@ class WaitQueue:
         rt.might_sleep(at)
         await rt.point(at, "wait_event", self)
         me = rt.me
-        while not condition():
+        while not self._holds(condition):
             self._waiters.append(me)
             me.idle, me.ready = idle, condition
             await rt.block(self, at)
             me.idle, me.ready = False, None
+
+    def _holds(self, condition: Callable[[], bool]) -> bool:
+        """Evaluate a condition, which may look at any word."""
+        if self.rt.recorder is not None:
+            self.rt.recorder.aside(ANYTHING, READ)
+        return condition()
 
     async def wake_up(self, at: str) -> None:
         """Wake all waiters; each checks its condition again."""

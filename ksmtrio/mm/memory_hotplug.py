@@ -142,10 +142,10 @@ async def _offline_notice(g: Globals, section: Section) -> MemoryNotify:
 async def _migrate_all(g: Globals, section: Section) -> int:
     """OP.7-14: migrate until nothing is left on an LRU, then check that everything is free."""
     drain, retry_max = False, RETRY_MAX
-    expire = g.rt.clock.jiffies + g.offline_timeout_jiffies
+    expire = g.rt.jiffies() + g.offline_timeout_jiffies
     while True:
         await g.rt.cond_resched(OP["8"])
-        if g.rt.clock.jiffies > expire or g.rt.fault("early-expiry", OP["8"]):
+        if g.rt.jiffies() > expire or g.rt.fault("early-expiry", OP["8"]):
             return -EAGAIN
         if await signal_pending(g, OP["9"]):
             return -EINTR

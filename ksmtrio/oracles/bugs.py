@@ -21,6 +21,14 @@ _WORDS: Final = {
 }
 
 
+class AssertionOracle(NoticeOracle):
+    """The checks of a program that is no kernel; one that fails ends the execution."""
+
+    name = "bugs"
+    description = "every check of the program holds"
+    kinds: ClassVar[Mapping[str, bool]] = {"assertion": True}
+
+
 class BugsOracle(NoticeOracle):
     """A WARN_ON is noted and the run goes on; the others end it."""
 

@@ -53,9 +53,13 @@ class NoticeOracle:
 
     def attach(self, machine: Machine, findings: Findings) -> None:
         """Listen from now on."""
-        self.rt = machine.rt
+        self.listen(machine.rt, findings)
+
+    def listen(self, rt: Runtime, findings: Findings) -> None:
+        """Listen to a runtime, whatever runs in it."""
+        self.rt = rt
         self.findings = findings
-        machine.rt.listeners.append(self._hear)
+        rt.listeners.append(self._hear)
 
     def quiescent(self) -> None:
         """Nothing to judge at rest."""

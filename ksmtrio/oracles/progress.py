@@ -25,7 +25,7 @@ ROUND = "offline_pages.8"
 """Label of the point that begins a round of an offline, and looks at the clock."""
 
 
-class ProgressOracle(NoticeOracle):
+class StuckOracle(NoticeOracle):
     """Hung tasks (a lost wake-up, a lock kept for ever) and the step bound.
 
     Where the bound is met depends on the schedule, so that all runs into it share one signature;
@@ -35,6 +35,34 @@ class ProgressOracle(NoticeOracle):
     name = "progress"
     description = "no task hangs, every execution ends within its step bound"
     kinds: ClassVar[Mapping[str, bool]] = {"hung-task": True, "step-bound": True}
+
+    def place(self, heard: Heard) -> str:
+        """One place for the step bound."""
+        return AT_BOUND if heard.kind == "step-bound" else heard.at
+
+    def text(self, heard: Heard) -> str:
+        """In the hung-task detector's manner."""
+        if heard.kind == "hung-task":
+            return f"INFO: task blocked for ever at {heard.at}: {heard.message}"
+        where = "; ".join(f"{a.name} {a.state.value} at {a.at}" for a in self._unfinished())
+        return f"INFO: no progress: {heard.message}; {where}"
+
+    def conflict(self, heard: Heard) -> Death | None:
+        """For a hung task: where the lock was taken that it waits for, if it is a lock."""
+        return lock_taken(heard.target) if heard.kind == "hung-task" else None
+
+    def involved(self, heard: Heard) -> tuple[str, ...]:
+        """All who are stuck, or still running at the bound."""
+        if heard.kind == "hung-task":
+            return stuck_actors(self.rt)
+        return tuple(a.name for a in self._unfinished())
+
+    def _unfinished(self) -> list[ActorState]:
+        return [a for a in self.rt.actors if a.state is not State.FINISHED and not a.idle]
+
+
+class ProgressOracle(StuckOracle):
+    """Further, in a kernel: an offline that goes on after its time."""
 
     def __init__(self) -> None:
         self._expire: dict[int, int] = {}
@@ -71,27 +99,3 @@ class ProgressOracle(NoticeOracle):
                 corrupting=False,
             )
         self._overdue[actor.index] = jiffies > expire
-
-    def place(self, heard: Heard) -> str:
-        """One place for the step bound."""
-        return AT_BOUND if heard.kind == "step-bound" else heard.at
-
-    def text(self, heard: Heard) -> str:
-        """In the hung-task detector's manner."""
-        if heard.kind == "hung-task":
-            return f"INFO: task blocked for ever at {heard.at}: {heard.message}"
-        where = "; ".join(f"{a.name} {a.state.value} at {a.at}" for a in self._unfinished())
-        return f"INFO: no progress: {heard.message}; {where}"
-
-    def conflict(self, heard: Heard) -> Death | None:
-        """For a hung task: where the lock was taken that it waits for, if it is a lock."""
-        return lock_taken(heard.target) if heard.kind == "hung-task" else None
-
-    def involved(self, heard: Heard) -> tuple[str, ...]:
-        """All who are stuck, or still running at the bound."""
-        if heard.kind == "hung-task":
-            return stuck_actors(self.rt)
-        return tuple(a.name for a in self._unfinished())
-
-    def _unfinished(self) -> list[ActorState]:
-        return [a for a in self.rt.actors if a.state is not State.FINISHED and not a.idle]

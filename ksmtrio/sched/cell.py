@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from ksmtrio.sched.tap import RCU, WRITE, life_of
+
 if TYPE_CHECKING:
     from ksmtrio.sched.actor_state import ActorState
     from ksmtrio.sched.runtime import Runtime
@@ -88,6 +90,9 @@ class SharedObject:
             rt.notice("double-free", self, at, f"double free of {self.name}", other=self.dead)
             return
         self.dead = Death(kind, rt.current, at, rt.next_epoch())
+        if rt.recorder is not None:
+            rt.recorder.aside(life_of(self.name), WRITE)
+            rt.recorder.aside(RCU, WRITE)
 
 
 def field_name(owner: Shared, field: str) -> str:

@@ -59,6 +59,9 @@ class Guarded(Generic[T]):
             if not self._guard(obj, actor):
                 self._notice(obj, actor)
         value: T = getattr(obj, self._slot)
+        if actor is not None and obj.rt.recorder is not None:
+            writes = self._writers is self._guard or self._writers(obj, actor)
+            obj.rt.recorder.guarded(obj, self._name, value, writes=writes)
         return value
 
     def __set__(self, obj: Any, value: T) -> None:
@@ -69,6 +72,8 @@ class Guarded(Generic[T]):
             if not self._writers(obj, actor):
                 self._notice(obj, actor)
         setattr(obj, self._slot, value)
+        if actor is not None and obj.rt.recorder is not None:
+            obj.rt.recorder.guarded(obj, self._name, value, writes=True)
 
     def _notice(self, obj: Any, actor: ActorState) -> None:
         obj.rt.notice(

@@ -18,6 +18,7 @@ from ksmtrio.errors import EmulatorError, KernelBug, ReplayDiverged
 from ksmtrio.sched.actor_state import ActorState, State
 from ksmtrio.sched.choices import Choices
 from ksmtrio.sched.clock import Clock
+from ksmtrio.sched.tap import ADD, JIFFIES, READ, WRITE
 
 if TYPE_CHECKING:
     from ksmtrio.sched.cell import Death
@@ -40,10 +41,22 @@ class Holdable(Protocol):
 
 
 class RecorderHook(Protocol):
-    """What a recorder is told; absent in stress runs."""
+    """What a tap is told (see `sched.tap.Tap`); absent in stress runs."""
+
+    def step(self, actor: ActorState) -> None:
+        """A transition begins: the actor carries out its pending operation."""
 
     def operation(self, at: str, event: str, target: Any, value: Any) -> None:
-        """A cell or lock operation was done."""
+        """A cell or lock operation was done; `value` is what it read, answered or wrote."""
+
+    def guarded(self, obj: Any, field: str, value: Any, *, writes: bool) -> None:
+        """A guarded field was read, or assigned, or read by someone who may change its value."""
+
+    def aside(self, name: str, kind: int) -> None:
+        """Something else was touched: a life, a queue, the clock; `kind` as in `sched.tap`."""
+
+    def woke(self, actor: ActorState) -> None:
+        """The present transition enabled an actor that was blocked or unborn."""
 
     def tracepoint(self, at: str, event: str, fields: dict[str, Any]) -> None:
         """A kernel tracepoint was passed."""
@@ -79,6 +92,10 @@ class Notice(Protocol):
 
 LockWatcher = Callable[[ActorState, Any, str], None]
 """Listener for a lock taken (with the event) or released (with the label); changes nothing."""
+
+
+class Prune(Exception):
+    """Raised by a strategy in `pick`: the rest of this execution is of no interest."""
 
 
 class EndOfExecution(BaseException):
@@ -130,6 +147,7 @@ class Runtime:
         self.on_acquire: list[LockWatcher] = []
         self.on_release: dict[str, list[LockWatcher]] = {}
         self.marks: dict[str, list[Callable[[ActorState, str], None]]] = {}
+        self._watching = strategy.watches
         self._epoch = 0
         self._created: dict[str, int] = {}
 
@@ -184,6 +202,10 @@ class Runtime:
             if to is not me:
                 self.current = to
                 await self.host.switch(to)
+        if self.recorder is not None:
+            self.recorder.step(me)
+        if self._watching:
+            self.strategy.step(me)
         if target is not None and target.owner.dead is not None:
             self.dead_access(at, target.owner, target.field)
         if at in self.marks:
@@ -197,7 +219,10 @@ class Runtime:
 
     def _pick(self, at: str) -> ActorState:
         enabled = self.enabled
-        index = self.strategy.pick(enabled, self.current)
+        try:
+            index = self.strategy.pick(enabled, self.current)
+        except Prune:
+            self.end("pruned")
         if not 0 <= index < len(enabled):
             raise ReplayDiverged(
                 f"schedule choice {len(self.choices.schedule)} is {index}, but only "
@@ -219,19 +244,30 @@ class Runtime:
     async def yield_(self, at: str) -> None:
         """Give way: costs one jiffy and demotes the actor in priority strategies."""
         self.might_sleep(at)
-        self.clock.tick()
+        self._tick()
         self.strategy.demote(self.me)
         await self.point(at, "yield", None)
 
     async def sleep(self, at: str) -> None:
         """Sleep for a while; may be woken at any later point, at the latest when nobody can run."""
         self.might_sleep(at)
-        self.clock.tick()
+        self._tick()
         me = self.me
         self.strategy.demote(me)
         me.state = State.SLEEPING
         await self.point(at, "sleep", None)
         me.state = State.RUNNABLE
+
+    def _tick(self) -> None:
+        self.clock.tick()
+        if self.recorder is not None:
+            self.recorder.aside(JIFFIES, ADD)
+
+    def jiffies(self) -> int:
+        """Return the virtual time, as the emulated kernel reads it."""
+        if self.recorder is not None:
+            self.recorder.aside(JIFFIES, READ)
+        return self.clock.jiffies
 
     async def cpu_relax(self, at: str) -> None:
         """One turn of a busy wait: others go first, no time passes, atomic context is fine."""
@@ -267,16 +303,56 @@ class Runtime:
     async def block(self, on: Any, at: str) -> None:
         """Park the current actor until someone calls `wake` for it; it is not enabled meanwhile."""
         me = self.me
-        me.state = State.BLOCKED
-        me.waiting_on = on
-        self.enabled.remove(me)
+        if self.recorder is not None:
+            self.recorder.aside(on.name, WRITE)
+        me.op, me.obj = "resume", on
+        self.disable(me, on)
+        await self._give_way(me, at)
+
+    async def point_when_open(self, at: str, op: str, gate: Any, *, is_open: bool) -> None:
+        """Announce an operation that is enabled only while its gate is open.
+
+        Whoever opens or closes the gate calls `wake` or `disable` for all who have announced. To
+        be kept out is no transition: nobody can tell it from not having run yet.
+
+        Args:
+            at: label of the point.
+            op: kind of operation.
+            gate: what keeps the actor out; a `Holdable`.
+            is_open: whether it is open now.
+        """
+        if is_open:
+            await self.point(at, op, gate)
+            return
+        me = self.me
+        me.at, me.op, me.obj = at, op, gate
+        self.points += 1
+        if self.points > self.points_max:
+            self._step_bound(at)
+        self.disable(me, gate)
+        await self._give_way(me, at)
+
+    async def _give_way(self, me: ActorState, at: str) -> None:
+        """Hand the baton over for a while in which the actor is not enabled."""
         to = self._dispatch(at)
         self.current = to
         await self.host.switch(to)
         me.waiting_on = None
+        if self.recorder is not None:
+            self.recorder.step(me)
+        if self._watching:
+            self.strategy.step(me)
+
+    def disable(self, actor: ActorState, on: Any) -> None:
+        """Keep an enabled actor from running until someone calls `wake` for it."""
+        actor.state = State.BLOCKED
+        actor.waiting_on = on
+        self.enabled.remove(actor)
 
     def wake(self, actor: ActorState) -> None:
         """Make a blocked actor enabled again; it runs when the strategy picks it."""
+        if self.recorder is not None:
+            self.recorder.woke(actor)
         actor.state = State.RUNNABLE
         index = bisect_left(self.enabled, actor.index, key=lambda a: a.index)
         self.enabled.insert(index, actor)
@@ -439,6 +515,8 @@ class Runtime:
     def _first(self) -> ActorState:
         try:
             self.current = self._pick("start") if len(self.enabled) > 1 else self.enabled[0]
+        except EndOfExecution:
+            self.current = self.enabled[0]
         except Exception as error:  # noqa: BLE001 - ours: kept, and raised by run()
             self._fail(error)
             self.current = self.enabled[0]
@@ -451,6 +529,7 @@ class Runtime:
             try:
                 try:
                     if not self.over:
+                        self._begin(actor)
                         await body()
                         self._check_exit(actor)
                 except KernelBug as bug:
@@ -466,11 +545,19 @@ class Runtime:
 
         return main
 
+    def _begin(self, actor: ActorState) -> None:
+        if self.recorder is not None:
+            self.recorder.step(actor)
+        if self._watching:
+            self.strategy.step(actor)
+
     def _successor(self, actor: ActorState) -> ActorState | None:
         to: ActorState | None = None
         if not self.over:
             try:
                 to = self._dispatch(f"{actor.name}.exit")
+            except EndOfExecution:
+                pass
             except Exception as error:  # noqa: BLE001 - kept, and raised by run()
                 self._fail(error)
         self.current = to

@@ -294,9 +294,8 @@ def _wants_mutex(machine: Machine, actor: ActorState) -> bool:
     mutex = machine.g.ksm.ksm_thread_mutex
     return any(
         other is not actor
-        and other.obj is mutex
-        and other.op == "mutex_lock"
         and mutex not in other.held
+        and (other.waiting_on is mutex or (other.obj is mutex and other.op == "mutex_lock"))
         for other in machine.rt.actors
     )
 

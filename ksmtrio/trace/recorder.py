@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ksmtrio.errors import EmulatorError
+from ksmtrio.sched.tap import Tap
 from ksmtrio.trace.digest import EventDigest
 from ksmtrio.trace.format import BodyRecord, ChoiceRecord, EventRecord, Stream, encode
 from ksmtrio.tracepoints.base import render
@@ -25,7 +26,7 @@ Sink: TypeAlias = Callable[[BodyRecord, bytes], None]
 _STREAMS: dict[str, Stream] = {"schedule": "schedule", "data": "data", "faults": "faults"}
 
 
-class Recorder:
+class Recorder(Tap):
     """What `sched.runtime.RecorderHook` asks for.
 
     Args:

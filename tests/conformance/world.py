@@ -39,7 +39,7 @@ from ksmtrio.mm.mmzone import MIGRATE_MOVABLE
 from ksmtrio.mm.mremap import MREMAP_FIXED, MREMAP_MAYMOVE
 from ksmtrio.mm.swap import lru_add_drain_all
 from ksmtrio.sched.actor_state import ActorState
-from ksmtrio.sched.strategies.base import Strategy
+from ksmtrio.sched.strategies.base import Strategy, Unwatching
 from ksmtrio.uapi import pipe, procfs, syscalls, sysfs, uaccess
 from ksmtrio.units import PAGE_SIZE, Nid, Vaddr
 from tests.kernel_world import AT, KernelWorld, actor, answer, ksm, machine, process
@@ -69,7 +69,7 @@ def observations() -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-class TakingTurns:
+class TakingTurns(Unwatching):
     """A schedule: an actor runs until it blocks, sleeps or gives way; then the next one does."""
 
     def __init__(self) -> None:

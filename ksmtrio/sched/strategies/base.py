@@ -14,7 +14,13 @@ from ksmtrio.sched.actor_state import ActorState
 
 
 class Strategy(Protocol):
-    """Takes choices. One instance serves one execution."""
+    """Takes choices. One instance serves one execution.
+
+    Attributes:
+        watches: whether `step` is to be called.
+    """
+
+    watches: bool
 
     def pick(self, enabled: Sequence[ActorState], current: ActorState | None) -> int:
         """Return the index of who runs next.
@@ -33,8 +39,21 @@ class Strategy(Protocol):
         """The actor yielded or sleeps: it should not run before others have."""
         ...
 
+    def step(self, actor: ActorState) -> None:
+        """The actor carries out the operation that it has announced; told of each, if watching."""
+        ...
 
-class SeededChoices:
+
+class Unwatching:
+    """Base of the strategies that look at choices only."""
+
+    watches = False
+
+    def step(self, actor: ActorState) -> None:
+        """Never called."""
+
+
+class SeededChoices(Unwatching):
     """Data and fault choices drawn from streams of their own; base of the seeded strategies.
 
     Data choices take the ordinary outcome three times in four, faults happen one time in eight:

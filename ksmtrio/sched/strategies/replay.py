@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from ksmtrio.errors import ReplayDiverged
 from ksmtrio.sched.actor_state import ActorState
 from ksmtrio.sched.choices import Choices
+from ksmtrio.sched.strategies.base import Unwatching
 
 
-class Replay:
+class Replay(Unwatching):
     """`replay`: takes the given choices in order.
 
     Args:

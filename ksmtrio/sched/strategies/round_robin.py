@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ksmtrio.sched.actor_state import ActorState
+from ksmtrio.sched.strategies.base import Unwatching
 
 QUANTUM_DEFAULT = 1
 
 
-class RoundRobin:
+class RoundRobin(Unwatching):
     """`round-robin`. The seed sets the turn (``seed % 7`` extra points) and who begins."""
 
     def __init__(self, seed: int) -> None:

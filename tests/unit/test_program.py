@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`ksmtrio.sched.program`: programs of tasks over cells and locks."""
+
+from __future__ import annotations
+
+import pytest
+
+from ksmtrio.execution import run_subject
+from ksmtrio.sched.footprint import Footprints
+from ksmtrio.sched.strategies import StrategySpec
+from ksmtrio.subject import load_subject
+
+PROGRAMS = """
+from ksmtrio.sched import Program, bind
+
+def lost_update(p: Program, nr_tasks: int) -> None:
+    word = p.cell("word", 0)
+
+    async def body() -> None:
+        await word.write("f.2", await word.read("f.1") + 1)
+
+    for number in range(nr_tasks):
+        p.task(f"t{number}", body, like="t")
+    p.at_end(lambda: p.check(word.value == nr_tasks, "an update got lost"))
+
+lost_update_2 = bind(lost_update, 2)
+
+def locked(p: Program) -> None:
+    word, lock = p.cell("word", 0), p.lock("lock")
+
+    async def body() -> None:
+        await lock.acquire("f.1")
+        await word.write("f.3", await word.read("f.2") + 1)
+        p.note("counted")
+        await lock.release("f.4")
+
+    for number in range(3):
+        p.task(f"t{number}", body)
+    p.at_end(lambda: p.check(word.value == 3, "an update got lost"))
+
+def twice(p: Program) -> None:
+    lock = p.lock("lock")
+
+    async def body() -> None:
+        await lock.acquire("f.1")
+        await lock.acquire("f.2")
+
+    p.task("t", body)
+
+def foreign(p: Program) -> None:
+    lock = p.lock("lock")
+
+    async def body() -> None:
+        await lock.release("f.1")
+
+    p.task("t", body)
+
+def abba(p: Program) -> None:
+    locks = p.lock("one"), p.lock("two")
+
+    def body(first, second):
+        async def run() -> None:
+            await first.acquire("f.1")
+            await second.acquire("f.2")
+            await second.release("f.3")
+            await first.release("f.4")
+        return run
+
+    p.task("a", body(*locks))
+    p.task("b", body(*reversed(locks)))
+"""
+
+
+@pytest.fixture
+def programs(tmp_path):
+    file = tmp_path / "programs.py"
+    file.write_text(PROGRAMS, encoding="utf-8")
+    return lambda name: load_subject(f"{file}:{name}")
+
+
+def signatures(subject, seeds: int = 30) -> set[str]:
+    found: set[str] = set()
+    for seed in range(seeds):
+        found.update(run_subject(subject, StrategySpec("random", seed)).signatures())
+    return found
+
+
+def test_failed_check_at_the_end_is_a_finding(programs) -> None:
+    assert signatures(programs("lost_update_2")) == {"bugs:assertion@end"}
+
+
+def test_ideal_lock_excludes(programs) -> None:
+    assert signatures(programs("locked")) == set()
+
+
+def test_being_kept_out_by_an_ideal_lock_is_no_transition(programs) -> None:
+    lengths = set()
+    for seed in range(30):
+        footprints = Footprints()
+        run_subject(programs("locked"), StrategySpec("random", seed), recorder=footprints)
+        lengths.add(len(footprints.steps))
+    assert lengths == {3 * (1 + 4)}
+
+
+def test_ideal_lock_taken_twice_is_a_deadlock(programs) -> None:
+    (signature,) = signatures(programs("twice"), seeds=1)
+    assert signature.startswith(("progress:hung-task@f.2", "locks:deadlock@f.2"))
+
+
+def test_release_of_a_free_lock_is_noticed(programs) -> None:
+    assert signatures(programs("foreign"), seeds=1) == {"locks:unlock-of-unlocked@f.1"}
+
+
+def test_two_locks_in_two_orders_deadlock(programs) -> None:
+    (signature,) = signatures(programs("abba"))
+    assert signature.startswith("locks:deadlock@f.2")
+
+
+def test_final_state_tells_outcomes_apart_but_not_schedules(programs) -> None:
+    finals = {
+        run_subject(programs("lost_update_2"), StrategySpec("random", seed), final=True).final
+        for seed in range(30)
+    }
+    assert len(finals) == 2
+
+
+def test_log_is_part_of_the_final_state(programs) -> None:
+    finals = {
+        run_subject(programs("locked"), StrategySpec("random", seed), final=True).final
+        for seed in range(60)
+    }
+    assert len(finals) == 6  # orders of three

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`ksmtrio.subject`: finding a program in a file of the user's."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+from ksmtrio.errors import BadInput
+from ksmtrio.subject import is_program, load_subject
+
+GOOD = """
+from ksmtrio.sched import Program, bind
+
+LIMIT = 3
+
+def one(p: Program) -> None:
+    p.task("t", body)
+
+def family(p: Program, n: int) -> None:
+    one(p)
+
+async def body() -> None: ...
+
+two = bind(family, 2)
+"""
+
+
+def written(tmp_path, text: str) -> str:
+    file = tmp_path / "mine.py"
+    file.write_text(text, encoding="utf-8")
+    return str(file)
+
+
+def test_functions_of_one_argument_and_bound_ones_are_programs(tmp_path) -> None:
+    file = written(tmp_path, GOOD)
+    for name in ("one", "two"):
+        assert load_subject(f"{file}:{name}").name == f"{file}:{name}"
+
+
+@pytest.mark.parametrize("name", ["LIMIT", "family", "body", "bind", "three", ""])
+def test_anything_else_is_refused_with_what_there_is(tmp_path, name: str) -> None:
+    file = written(tmp_path, GOOD)
+    with pytest.raises(BadInput, match="there are: one, two"):
+        load_subject(f"{file}:{name}")
+
+
+def test_missing_file_and_file_that_raises_are_refused(tmp_path) -> None:
+    with pytest.raises(BadInput, match="cannot be read"):
+        load_subject(f"{tmp_path}/none.py:x")
+    with pytest.raises(BadInput, match="raises ZeroDivisionError"):
+        load_subject(f"{written(tmp_path, '1 / 0')}:x")
+
+
+def test_subject_travels_as_data(tmp_path) -> None:
+    subject = load_subject(f"{written(tmp_path, GOOD)}:one")
+    assert pickle.loads(pickle.dumps(subject)) == subject  # noqa: S301 - our own
+    assert copy.copy(subject).build() is subject.build()
+
+
+def test_names_of_programs_are_told_from_scenarios() -> None:
+    assert is_program("a/b.py:c")
+    assert not is_program("offline_vs_ksmd")
+    assert not is_program("a/b.toml")
