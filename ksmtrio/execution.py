@@ -143,8 +143,6 @@ async def execute(
             recorder=recorder,
             watchers=_merged(oracles),
         )
-        if isinstance(recorder, Recorder):
-            recorder.attach(machine.rt)
         findings = Findings(machine.rt)
         for oracle in oracles:
             oracle.attach(machine, findings)
@@ -171,8 +169,6 @@ async def execute_program(
     try:
         rt = Runtime(_strategy(plan, exact=exact), TrioHost(), recorder=recorder)
         running = Program(rt)
-        if isinstance(recorder, Recorder):
-            recorder.attach(rt)
         findings = Findings(rt)
         for oracle in make_program_oracles():
             oracle.listen(rt, findings)

@@ -32,6 +32,7 @@ class ActorState:
         name: as in the scenario, e.g. ``ksmd``; also the prefix of the objects it creates.
         cpu: the CPU it runs on; owns pagevecs and per-CPU page lists.
         background: does not keep an execution from ending once it has no work (ksmd).
+        like: class of identical actors, which may be taken for one another, or None.
         at: label of the pending, or last executed, operation.
         waiting_on: what it is blocked on.
         held: locks in order of acquisition.
@@ -58,6 +59,7 @@ class ActorState:
     rcu_epoch: int = 0
     idle: bool = False
     ready: Callable[[], bool] | None = None
+    like: str | None = None
     handle: Any = None
     created: dict[str, int] = attrs.field(factory=dict)
 

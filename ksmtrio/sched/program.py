@@ -104,21 +104,24 @@ class Program:
         rt: the scheduler: `rt.yield_`, `rt.sleep`, `rt.fault` and so on.
         box: owner of the program's words.
         bodies: of the tasks, in order of creation.
-        likes: class of each task, or None: tasks of one class are interchangeable.
         words: cells by name.
-        log: what the tasks noted.
     """
 
     rt: Runtime
     box: Box = attrs.field(init=False)
     bodies: list[Callable[[], Awaitable[None]]] = attrs.field(factory=list)
-    likes: list[str | None] = attrs.field(factory=list)
     words: dict[str, Cell[Any]] = attrs.field(factory=dict)
-    log: list[str] = attrs.field(factory=list)
+    _log: Cell[tuple[str, ...]] = attrs.field(init=False)
     _ends: list[Callable[[], None]] = attrs.field(factory=list)
 
     def __attrs_post_init__(self) -> None:
         self.box = Box(self.rt, "")
+        self._log = Cell(self.box, "log", ())
+
+    @property
+    def log(self) -> list[str]:
+        """What the tasks noted."""
+        return list(self._log.value)
 
     def cell(self, name: str, value: T) -> Cell[T]:
         """Return a new word: `await word.read(at)`, `.write(at, value)`, `.cmpxchg(...)`."""
@@ -165,9 +168,8 @@ class Program:
             born: it runs from the start; otherwise `rt.give_birth` lets it.
         """
         self.bodies.append(body)
-        self.likes.append(like)
         cpu = len(self.bodies) - 1
-        return self.rt.add_actor(name, cpu=cpu, background=background, born=born)
+        return self.rt.add_actor(name, cpu=cpu, background=background, born=born, like=like)
 
     def check(self, condition: bool, message: str, at: str | None = None) -> None:  # noqa: FBT001 - as assert has it
         """Assert something; if it does not hold, that is a finding, and the execution ends."""
@@ -181,8 +183,12 @@ class Program:
         self._ends.append(function)
 
     def note(self, text: str) -> None:
-        """Log something under the current task's name; the log is part of the final state."""
-        self.log.append(f"{self.rt.me.name}: {text}")
+        """Log something under the current task's name, or its class, as part of its step.
+
+        The log is part of the final state: the order of two notes is told apart.
+        """
+        me, log = self.rt.me, self._log
+        log.write_in_step(me.at, (*log.value, f"{me.like or me.name}: {text}"))
 
     def choose(self, n: int, at: str) -> int:
         """Take a data choice below `n`; exploration tries all."""
@@ -199,8 +205,8 @@ class Program:
         """Return the final state as plain data."""
         return {
             "words": {name: str(cell.value) for name, cell in self.words.items()},
-            "log": list(self.log),
-            "actors": {actor.name: actor.state.value for actor in self.rt.actors},
+            "log": self.log,
+            "actors": sorted([a.like or a.name, a.state.value] for a in self.rt.actors),
             "stop": self.rt.stop_reason,
         }
 

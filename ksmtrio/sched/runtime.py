@@ -43,6 +43,9 @@ class Holdable(Protocol):
 class RecorderHook(Protocol):
     """What a tap is told (see `sched.tap.Tap`); absent in stress runs."""
 
+    def attach(self, rt: Runtime) -> None:
+        """An execution is being put together; what follows is of it."""
+
     def step(self, actor: ActorState) -> None:
         """A transition begins: the actor carries out its pending operation."""
 
@@ -150,6 +153,8 @@ class Runtime:
         self._watching = strategy.watches
         self._epoch = 0
         self._created: dict[str, int] = {}
+        if recorder is not None:
+            recorder.attach(self)
 
     # -- naming and epochs ---------------------------------------------------------------------
 
@@ -467,7 +472,13 @@ class Runtime:
     # -- life of an execution ------------------------------------------------------------------
 
     def add_actor(
-        self, name: str, *, cpu: int, background: bool = False, born: bool = True
+        self,
+        name: str,
+        *,
+        cpu: int,
+        background: bool = False,
+        born: bool = True,
+        like: str | None = None,
     ) -> ActorState:
         """Create an actor; creation order is the order of choices.
 
@@ -476,8 +487,9 @@ class Runtime:
             cpu: the CPU it runs on.
             background: it has no end of its own.
             born: it runs from the start; otherwise `give_birth` lets it.
+            like: its class, if there are others that may be taken for it.
         """
-        actor = ActorState(len(self.actors), name, cpu, background)
+        actor = ActorState(len(self.actors), name, cpu, background, like=like)
         self.actors.append(actor)
         if born:
             self.enabled.append(actor)

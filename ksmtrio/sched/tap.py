@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from ksmtrio.sched.actor_state import ActorState
+    from ksmtrio.sched.runtime import Runtime
 
 READ: Final = 1
 WRITE: Final = 2
@@ -34,6 +35,9 @@ def life_of(name: str) -> str:
 
 class Tap:
     """Hears everything, does nothing; see `ksmtrio.sched.runtime.RecorderHook` for the meaning."""
+
+    def attach(self, rt: Runtime) -> None:
+        """An execution is being put together; what follows is of it."""
 
     def step(self, actor: ActorState) -> None:
         """A transition begins: the actor carries out its pending operation."""
@@ -62,6 +66,11 @@ class Fan(Tap):
 
     def __init__(self, *taps: Tap) -> None:
         self._taps = taps
+
+    def attach(self, rt: Runtime) -> None:
+        """Pass it on."""
+        for tap in self._taps:
+            tap.attach(rt)
 
     def step(self, actor: ActorState) -> None:
         """Pass it on."""

@@ -43,7 +43,7 @@ class Recorder(Tap):
         self._rt: Runtime | None = None
 
     def attach(self, rt: Runtime) -> None:
-        """Take steps and actors from this runtime; records before that are of the start state."""
+        """Take steps and actors from this runtime."""
         self._rt = rt
 
     def operation(self, at: str, event: str, target: Any, value: Any) -> None:

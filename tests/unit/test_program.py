@@ -130,3 +130,20 @@ def test_log_is_part_of_the_final_state(programs) -> None:
         for seed in range(60)
     }
     assert len(finals) == 6  # orders of three
+
+
+def test_notes_are_accesses_to_the_log(programs) -> None:
+    footprints = Footprints()
+    run_subject(programs("locked"), StrategySpec("random", 0), recorder=footprints)
+    assert sum("log" in step.accesses for step in footprints.steps) == 3
+
+
+def test_interchangeable_tasks_reach_one_final_state(programs, tmp_path) -> None:
+    text = PROGRAMS.replace('p.task(f"t{number}", body)', 'p.task(f"t{number}", body, like="t")')
+    file = tmp_path / "alike.py"
+    file.write_text(text, encoding="utf-8")
+    subject = load_subject(f"{file}:locked")
+    finals = {
+        run_subject(subject, StrategySpec("random", seed), final=True).final for seed in range(60)
+    }
+    assert len(finals) == 1
