@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The programs that the literature measures on: each has the bug it is named for, and no other.
+
+Exact schedules show the bugs; searches of all schedules, or of many, show that corrected programs
+have none, and count inequivalent executions.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ksmtrio.execution import run_subject
+from ksmtrio.sched.footprint import Footprints, Step, dependent
+from ksmtrio.sched.strategies import StrategySpec
+from tests.harness import Turns
+from tests.quality.catalogue import PROGRAMS, Entry, catalogue, every_execution, search
+
+ENTRIES = catalogue().values()
+FILES = sorted(PROGRAMS.glob("*.py"))
+
+
+def shown(program: str, *turns: str) -> tuple[str, ...]:
+    """Return the signatures of one exact schedule, without their points."""
+    outcome = run_subject(catalogue()[program].subject(), Turns(*turns))
+    return tuple(signature.partition("@")[0] for signature in outcome.signatures())
+
+
+def instances(path: Path) -> list[str]:
+    """Return the names that are bound at module level."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
+    return [node.targets[0].id for node in assigned if isinstance(node.targets[0], ast.Name)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_instance_of_a_file_is_in_the_catalogue(path: Path) -> None:
+    listed = [entry.program for entry in ENTRIES if entry.program.startswith(f"{path.name}:")]
+    assert sorted(listed) == sorted(f"{path.name}:{name}" for name in instances(path))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_file_says_where_its_program_is_from_and_what_the_bug_is(path: Path) -> None:
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    assert "Source:" in text
+    assert "Bug:" in text or "No bug." in text
+    assert "Bug:" not in text or "Depth" in text
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_every_program_runs_to_its_end_or_to_its_own_bug(entry: Entry) -> None:
+    subject = entry.subject()
+    for seed in range(4):
+        outcome = run_subject(subject, StrategySpec("random", seed))
+        kinds = {signature.partition("@")[0] for signature in outcome.signatures()}
+        assert kinds <= {entry.finding}
+        assert kinds or outcome.stop_reason == "done"
+
+
+def test_no_two_instances_share_a_name() -> None:
+    names = [name for path in FILES for name in instances(path)]
+    assert len(names) == len(set(names)) == len(catalogue())
+
+
+# -- bugs, each on one exact schedule --------------------------------------------------------------
+
+SCHEDULES: dict[str, Sequence[str]] = {
+    "lost_update_2": ("adder0@add.2", "adder1", "adder0"),
+    "lost_update_3": ("adder0@add.2", "adder1", "adder2", "adder0"),
+    "lost_update_4": ("adder0@add.2", "adder1", "adder2", "adder3", "adder0"),
+    "reorder_2_setters": ("checker0@check.2", "setter0", "checker0"),
+    "reorder_3_setters": ("setter0@set.2", "checker0"),
+    "reorder_4_setters": ("setter0@set.2", "setter1@set.2", "checker0"),
+    "reorder_3": ("checker0@check.2", "setter1", "checker0"),
+    "reorder_4": ("checker0@check.2", "setter1", "checker0"),
+    "reorder_5": ("setter3@set.2", "checker0"),
+    "reorder_10": ("checker0@check.2", "setter8", "checker0"),
+    "reorder_20": ("checker9@check.2", "setter0", "checker9"),
+    "reorder_50": ("setter7@set.2", "checker0"),
+    "reorder_100": ("checker0@check.2", "setter98", "checker0"),
+    "twostage": ("writer0@write.4", "reader"),
+    "twostage_2": ("writer1@write.4", "reader"),
+    "twostage_100": ("writer50@write.4", "reader"),
+}
+
+
+@pytest.mark.parametrize("program", SCHEDULES)
+def test_bug_is_shown_by_one_exact_schedule(program: str) -> None:
+    assert shown(program, *SCHEDULES[program]) == (catalogue()[program].finding,)
+
+
+def test_every_buggy_program_has_its_schedule() -> None:
+    assert set(SCHEDULES) == {entry.name for entry in ENTRIES if entry.finding}
+
+
+# -- corrected ones --------------------------------------------------------------------------------
+
+SOUND = [entry for entry in ENTRIES if entry.finding is None]
+
+
+@pytest.mark.parametrize("entry", SOUND, ids=lambda entry: entry.name)
+def test_program_without_a_bug_shows_none_in_many_executions(entry: Entry) -> None:
+    assert search(entry.subject(), at_most=60).signatures == frozenset()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("entry", SOUND, ids=lambda entry: entry.name)
+def test_program_without_a_bug_shows_none_in_very_many_executions(entry: Entry) -> None:
+    assert search(entry.subject(), at_most=20_000).signatures == frozenset()
+
+
+# -- inequivalent executions -----------------------------------------------------------------------
+
+
+def class_of(steps: Sequence[Step]) -> tuple[Any, ...]:
+    """Return what equivalent executions have in common: Foata's normal form of the trace.
+
+    Each step stands in the first layer that is later than all earlier steps it depends on.
+    """
+    layers: list[int] = []
+    for place, step in enumerate(steps):
+        before = [
+            layers[i] + 1
+            for i in range(place)
+            if steps[i].actor == step.actor or dependent(steps[i].accesses, step.accesses)
+        ]
+        layers.append(max(before, default=0))
+    return tuple(sorted(zip(layers, (step.actor for step in steps), strict=True)))
+
+
+def count_classes(program: str) -> int:
+    """Return the number of inequivalent executions, found by looking at all."""
+    seen = set()
+    taps: list[Footprints] = []
+
+    def recorder() -> Footprints:
+        taps[:] = [Footprints()]
+        return taps[0]
+
+    subject = catalogue()[program].subject()
+    for _ in every_execution(subject, at_most=100_000, recorder=recorder):
+        seen.add(class_of(taps[0].steps))
+    return len(seen)
+
+
+@pytest.mark.parametrize("program", ["lost_update_2", "readers_2", "indexer_2"])
+def test_number_of_inequivalent_executions_is_as_published(program: str) -> None:
+    assert count_classes(program) == catalogue()[program].executions
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", ["lost_update_3", "reorder_2_setters", "lastzero_2"])
+def test_number_of_inequivalent_executions_of_larger_ones_is_as_published(program: str) -> None:
+    assert count_classes(program) == catalogue()[program].executions
