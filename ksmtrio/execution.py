@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 import trio
@@ -30,6 +30,7 @@ from ksmtrio.sched.program import Program
 from ksmtrio.sched.runtime import Runtime
 from ksmtrio.sched.strategies import StrategySpec, build
 from ksmtrio.sched.strategies.base import Strategy
+from ksmtrio.sched.strategies.profile import Profile, Profiler, profile_of
 from ksmtrio.sched.strategies.replay import Replay
 from ksmtrio.sched.tap import Tap
 from ksmtrio.subject import KernelSubject, ProgramSubject, Subject
@@ -329,16 +330,27 @@ def run(scenario: Scenario, kernel: Kernel, plan: Plan, *, record: Path | None =
     return trio.run(partial(record_execution, scenario, kernel, plan, record))
 
 
-async def probe(scenario: Scenario, kernel: Kernel) -> int:
-    """Return the number of schedule choices of one round-robin execution (seed 0), at least 1."""
-    outcome = await execute(scenario, kernel, StrategySpec("round-robin", 0), marks=False)
-    return max(1, len(outcome.choices.schedule))
+_PROBES: Final = (
+    StrategySpec("round-robin", 0),
+    StrategySpec("random", 0),
+    StrategySpec("random", 1),
+)
+"""Executions that a profile is made of."""
+
+
+async def probe(subject: Subject) -> Profile:
+    """Execute a few times and return what that was like, for strategies that want to know."""
+    seen = []
+    for spec in _PROBES:
+        seen.append(Profiler(build(spec)))
+        await execute_subject(subject, seen[-1], marks=False)
+    return profile_of(seen)
 
 
 @cache
-def probe_points(scenario: Scenario, kernel: Kernel) -> int:
+def probed(subject: Subject) -> Profile:
     """Return `probe` from synchronous code; remembered for the life of the process."""
-    return trio.run(probe, scenario, kernel)
+    return trio.run(probe, subject)
 
 
 # -- traces ----------------------------------------------------------------------------------------

@@ -11,11 +11,12 @@ import attrs
 import trio
 
 from ksmtrio.campaign.known import load_known_issues, match_known
-from ksmtrio.execution import Outcome, execute, probe_points
+from ksmtrio.execution import Outcome, execute, probed
 from ksmtrio.kconfig import build_kernel
 from ksmtrio.scenario import load_scenario
 from ksmtrio.scenario.schema import Scenario
 from ksmtrio.sched.strategies import resolve
+from ksmtrio.subject import KernelSubject
 from tests.harness import Turns
 
 QUIET: Final = 80
@@ -59,12 +60,12 @@ def search(
     """
     loaded = load_scenario(scenario) if isinstance(scenario, str) else scenario
     kernel = build_kernel(kernel_name, without=without)
-    points = probe_points(loaded, kernel)
+    profile = probed(KernelSubject(loaded, kernel))
     result = Search()
 
     async def main() -> None:
         for seed in range(seeds):
-            outcome = await execute(loaded, kernel, resolve(None, seed, points=points))
+            outcome = await execute(loaded, kernel, resolve(None, seed, profile=profile))
             result.executions += 1
             result.signatures.update(outcome.signatures())
             result.marks.update(outcome.marks)

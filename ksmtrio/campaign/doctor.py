@@ -26,6 +26,7 @@ from ksmtrio.execution import probe
 from ksmtrio.kconfig import build_kernel
 from ksmtrio.scenario import load_scenario, sample_names
 from ksmtrio.sched.strategies import STRATEGIES, resolve
+from ksmtrio.subject import KernelSubject
 from ksmtrio.trace.diff import Difference, first_difference
 from ksmtrio.trace.format import Header, Record
 from ksmtrio.trace.reader import read_records
@@ -55,8 +56,11 @@ class Disagreement:
 
     def to_json(self) -> dict[str, Any]:
         """Return it for a report."""
+        spec = msgspec.to_builtins(self.sample.spec)
         return {
-            **msgspec.to_builtins(self.sample),
+            "scenario": self.sample.scenario,
+            "strategy": spec.pop("name"),
+            **spec,
             "python": self.python,
             "hash_seed": self.hash_seed,
             "first_difference": None if self.difference is None else self.difference.to_json(),
@@ -127,13 +131,14 @@ def doctor(
 async def _make_samples(scenarios: tuple[str, ...], seeds: int) -> list[Sample]:
     names = [name for name in STRATEGIES if name != "replay"]
     kernel = build_kernel()
-    samples = []
+    samples: list[Sample] = []
     for name in scenarios:
-        points = await probe(load_scenario(name), kernel)
-        for strategy in names:
-            for seed in range(seeds):
-                spec = resolve(strategy, seed, points=points)
-                samples.append(Sample(name, spec.name, seed, spec.depth, spec.points))
+        profile = await probe(KernelSubject(load_scenario(name), kernel))
+        samples += [
+            Sample(name, resolve(strategy, seed, profile=profile))
+            for strategy in names
+            for seed in range(seeds)
+        ]
     return samples
 
 

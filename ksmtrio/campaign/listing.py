@@ -24,6 +24,7 @@ from ksmtrio.oracles.registry import ORACLES
 from ksmtrio.scenario import Scenario, builtin_groups, load_scenario
 from ksmtrio.sched.points import points_of
 from ksmtrio.sched.strategies import STRATEGIES, resolve
+from ksmtrio.subject import KernelSubject
 
 Row: TypeAlias = dict[str, Any]
 
@@ -100,10 +101,10 @@ async def _scenarios() -> list[Row]:
 
 
 async def _median_points(scenario: Scenario, kernel: Kernel, seeds: int) -> int:
-    expected = await probe(scenario, kernel)
+    profile = await probe(KernelSubject(scenario, kernel))
     points = []
     for seed in range(seeds):
-        spec = resolve(None, seed, points=expected)
+        spec = resolve(None, seed, profile=profile)
         points.append((await execute(scenario, kernel, spec, marks=False)).points)
     return median_low(points)
 

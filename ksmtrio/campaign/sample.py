@@ -25,10 +25,7 @@ class Sample(msgspec.Struct, frozen=True):
     """One execution, by names: a built-in scenario, the default kernel, a strategy."""
 
     scenario: str
-    strategy: str
-    seed: int
-    depth: int = 0
-    points: int = 0
+    spec: StrategySpec
 
 
 class SampleDigest(msgspec.Struct, frozen=True):
@@ -56,11 +53,10 @@ async def digests_of(samples: list[Sample], record: Path | None = None) -> list[
     found = []
     for sample in samples:
         scenario = load_scenario(sample.scenario)
-        spec = StrategySpec(sample.strategy, sample.seed, sample.depth, sample.points)
         if record is None:
-            outcome = await execute(scenario, kernel, spec, recorder=Recorder())
+            outcome = await execute(scenario, kernel, sample.spec, recorder=Recorder())
         else:
-            outcome = await record_execution(scenario, kernel, spec, record)
+            outcome = await record_execution(scenario, kernel, sample.spec, record)
         assert outcome.event_digest is not None
         assert outcome.machine_digest is not None
         found.append(SampleDigest(outcome.event_digest, outcome.machine_digest, outcome.points))

@@ -17,7 +17,8 @@ from ksmtrio.campaign.known import known_issues_of, match_known
 from ksmtrio.execution import Outcome, execute, probe, record_execution
 from ksmtrio.kconfig import Kernel
 from ksmtrio.scenario import Scenario
-from ksmtrio.sched.strategies import StrategySpec, resolve
+from ksmtrio.sched.strategies import NO_PROFILE, StrategySpec, resolve
+from ksmtrio.subject import KernelSubject
 from ksmtrio.trace.recorder import Recorder
 
 
@@ -93,10 +94,10 @@ async def _run_once(
     traces: Path,
 ) -> RunReport:
     strategy, seed, depth = wanted
-    spec = resolve(strategy, seed, points=0, depth=depth)
-    if spec.name == "pct":
-        points = await probe(scenario, kernel)
-        spec = resolve(strategy, seed, points=points, depth=depth)
+    spec = resolve(strategy, seed, depth=depth)
+    if spec.name not in NO_PROFILE:
+        profile = await probe(KernelSubject(scenario, kernel))
+        spec = resolve(strategy, seed, depth=depth, profile=profile)
     if record is None:
         outcome = await execute(scenario, kernel, spec, recorder=Recorder())
     else:

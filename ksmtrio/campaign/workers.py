@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from functools import cache
 
 import attrs
 import trio
@@ -18,10 +17,12 @@ import trio
 from ksmtrio.campaign.evidence import DistinctCount, hash_of
 from ksmtrio.campaign.findings import Sighting
 from ksmtrio.errors import BadInput, KsmtrioError
-from ksmtrio.execution import Outcome, execute, probe_points
+from ksmtrio.execution import Outcome, execute, probed
 from ksmtrio.kconfig import Kernel
 from ksmtrio.scenario import Scenario
-from ksmtrio.sched.strategies import resolve
+from ksmtrio.sched.strategies import NO_PROFILE, resolve
+from ksmtrio.sched.strategies.profile import Profile
+from ksmtrio.subject import KernelSubject
 
 
 @attrs.frozen(kw_only=True)
@@ -97,10 +98,10 @@ class _Tally:
     async def run(self) -> None:
         """Execute the seeds of the job."""
         job = self.job
-        points = _points(job)
+        profile = _profile(job)
         end = None if job.budget_s is None else trio.current_time() + job.budget_s
         for seed in range(job.first_seed, job.first_seed + job.count):
-            spec = resolve(job.strategy, seed, points=points, depth=job.depth)
+            spec = resolve(job.strategy, seed, depth=job.depth, profile=profile)
             try:
                 outcome = await execute(job.scenario, job.kernel, spec)
             except BadInput:
@@ -129,12 +130,11 @@ class _Tally:
         self.schedules.add(hash_of(outcome.choices))
 
 
-def _points(job: Job) -> int:
-    """Return what PCT wants to know; nothing is probed where PCT cannot be picked."""
-    return 0 if job.strategy in {"random", "round-robin"} else _probed(job.scenario, job.kernel)
-
-
-_probed = cache(probe_points)
+def _profile(job: Job) -> Profile:
+    """Return what strategies want to know; nothing is probed where none of them does."""
+    if job.strategy in NO_PROFILE:
+        return Profile()
+    return probed(KernelSubject(job.scenario, job.kernel))
 
 
 def run_job(job: Job) -> ChunkResult:
@@ -144,7 +144,7 @@ def run_job(job: Job) -> ChunkResult:
         BadInput: the scenario's start state is impossible.
     """
     tally = _Tally(job)
-    _points(job)
+    _profile(job)
     trio.run(tally.timed)
     return ChunkResult(
         executions=tally.executions,

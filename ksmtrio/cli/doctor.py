@@ -37,7 +37,7 @@ def command(
     for found in report.disagreements:
         sample = found.sample
         output.say(
-            f"differs: {sample.scenario}, strategy {sample.strategy}, seed {sample.seed}, "
+            f"differs: {sample.scenario}, strategy {sample.spec.name}, seed {sample.spec.seed}, "
             f"in {found.python} with PYTHONHASHSEED={found.hash_seed}"
         )
         for line in found.difference.lines() if found.difference is not None else []:

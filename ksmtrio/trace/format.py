@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ksmtrio.errors import BadInput
 from ksmtrio.kconfig import KERNELS, SWITCHES, Kernel, build_kernel
@@ -62,12 +62,17 @@ class KernelState(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StrategyState(Struct, frozen=True, forbid_unknown_fields=True):
-    """The strategy that made the choices, with its effective parameters; ``replay`` for a list."""
+    """The strategy that made the choices, with its effective parameters; ``replay`` for a list.
+
+    `target` and `counts` are there only where a strategy has them.
+    """
 
     name: Name
     seed: Natural = 0
     depth: Natural = 0
     points: Natural = 0
+    target: Name | UnsetType = UNSET
+    counts: Annotated[tuple[Natural, ...], Meta(max_length=_ITEMS_MAX)] | UnsetType = UNSET
 
 
 class Header(_Record, frozen=True, tag="header"):
@@ -209,7 +214,14 @@ def build_header(
         format=FORMAT_VERSION,
         scenario=ScenarioText(scenario_name, source, text),
         kernel=KernelState(kernel.name.split()[0], kernel.switches()),
-        strategy=StrategyState(spec.name, spec.seed, spec.depth, spec.points),
+        strategy=StrategyState(
+            spec.name,
+            spec.seed,
+            spec.depth,
+            spec.points,
+            spec.target or UNSET,
+            spec.counts or UNSET,
+        ),
         seed=spec.seed,
         ksmtrio=ksmtrio_version(),
         python=platform.python_version(),

@@ -12,30 +12,32 @@ from pathlib import Path
 import pytest
 import trio
 
-from ksmtrio.execution import Outcome, execute
+from ksmtrio.execution import Outcome, execute, probe
 from ksmtrio.kconfig import build_kernel
 from ksmtrio.scenario import load_scenario, sample_names
+from ksmtrio.sched.strategies import STRATEGIES as ALL_STRATEGIES
 from ksmtrio.sched.strategies import resolve
+from ksmtrio.subject import KernelSubject
 from ksmtrio.trace.recorder import Recorder
 
 WITHOUT = ("offline_locks_out_ksm", "recheck_ksm_under_page_lock")
-SEEDS = (0, 1)
+STRATEGIES = [name for name in ALL_STRATEGIES if name != "replay"]
 
 
 @cache
 def digests() -> list[str]:
-    """Return a line for each built-in scenario, strategy and seed of the sample."""
+    """Return a line for each built-in scenario of the sample and each strategy."""
     lines: list[str] = []
 
     async def main() -> None:
         for name in sample_names():
             scenario, kernel = load_scenario(name), build_kernel(without=WITHOUT)
-            for seed in SEEDS:
-                for strategy in ("random", "pct", "round-robin"):
-                    spec = resolve(strategy, seed, points=300)
-                    outcome = await execute(scenario, kernel, spec, recorder=Recorder())
-                    digest = f"{outcome.event_digest} {outcome.machine_digest}"
-                    lines.append(f"{name} {strategy} {seed} {digest}")
+            profile = await probe(KernelSubject(scenario, kernel))
+            for seed, strategy in enumerate(STRATEGIES):
+                spec = resolve(strategy, seed, profile=profile)
+                outcome = await execute(scenario, kernel, spec, recorder=Recorder())
+                digest = f"{outcome.event_digest} {outcome.machine_digest}"
+                lines.append(f"{name} {spec} {digest}")
 
     trio.run(main)
     return lines

@@ -19,7 +19,7 @@ from tests.harness import execute, run_actors
 from tests.programs import FAULTS, busy, outcome
 
 ROOT = Path(__file__).parents[2]
-STRATEGIES = ["random", "round-robin", "pct"]
+STRATEGIES = ["random", "round-robin", "pct", "pos"]
 
 
 @lru_cache

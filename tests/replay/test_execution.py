@@ -9,11 +9,12 @@ import trio
 import ksmtrio.execution as execution_module
 from ksmtrio.campaign.workers import Job, run_job
 from ksmtrio.errors import EmulatorError, ReplayDiverged
-from ksmtrio.execution import execute, probe_points, record_execution, replay_trace, run_execution
+from ksmtrio.execution import execute, probed, record_execution, replay_trace, run_execution
 from ksmtrio.kconfig import build_kernel
 from ksmtrio.scenario import load_scenario, sample_names
 from ksmtrio.sched.choices import Choices
 from ksmtrio.sched.strategies import StrategySpec, build, resolve
+from ksmtrio.subject import KernelSubject
 from ksmtrio.trace.reader import read_trace
 from ksmtrio.trace.recorder import Recorder
 
@@ -75,9 +76,16 @@ def test_fault_of_ours_is_no_finding(monkeypatch):
         run_execution(SCENARIO, KERNEL, SPECS[0])
 
 
-def test_probe_counts_the_schedule_choices_of_one_round_robin_execution():
+def test_probe_tells_how_long_executions_are_and_what_actors_share():
+    profile = probed(KernelSubject(SCENARIO, KERNEL))
     made = run_execution(SCENARIO, KERNEL, StrategySpec("round-robin", 0))
-    assert probe_points(SCENARIO, KERNEL) == len(made.choices.schedule) > 1
+    assert profile.choices >= len(made.choices.schedule) > 1
+    assert len(profile.steps) >= len(SCENARIO.actors)
+    assert all(profile.steps)
+    assert profile.shared
+    for _, counts in profile.shared:
+        assert sum(count > 0 for count in counts) > 1
+        assert all(count <= steps for count, steps in zip(counts, profile.steps, strict=True))
 
 
 @pytest.mark.parametrize("name", sample_names())

@@ -17,10 +17,14 @@ from ksmtrio.sched.actor_state import ActorState
 from ksmtrio.sched.choices import Choices
 from ksmtrio.sched.strategies import STRATEGIES, StrategySpec, build, resolve
 from ksmtrio.sched.strategies.base import SeededChoices, Strategy
-from ksmtrio.sched.strategies.pct import Pct
+from ksmtrio.sched.strategies.pct import FairPct, Pct
+from ksmtrio.sched.strategies.pos import PartialOrderSampling
+from ksmtrio.sched.strategies.profile import Profile
 from ksmtrio.sched.strategies.random import RandomStrategy
 from ksmtrio.sched.strategies.replay import Replay
 from ksmtrio.sched.strategies.round_robin import RoundRobin
+from ksmtrio.sched.strategies.surw import SelectiveWalk
+from ksmtrio.sched.strategies.urw import UniformWalk
 from tests.harness import Build, Watched, World, execute, run_actors
 from tests.programs import (
     FAULTS,
@@ -32,7 +36,8 @@ from tests.programs import (
     torn_look_hit,
 )
 
-SEEDED = ["random", "round-robin", "pct"]
+SEEDED = ["random", "round-robin", "urw", "pct", "pct-fair", "pos", "surw"]
+PROFILE = Profile(30, (17, 8, 10, 4), (("box.total", (2, 1, 2, 1)), ("box.mutex", (4, 0, 2, 0))))
 seeded = pytest.mark.parametrize("name", SEEDED)
 
 
@@ -68,7 +73,7 @@ def walkers(world: World, *, count: int = 3, steps: int = 20) -> None:
 @seeded
 @pytest.mark.parametrize("seed", range(12))
 def test_every_choice_is_among_the_alternatives(name: str, seed: int) -> None:
-    strategy = Watched(build(resolve(name, seed, points=30)))
+    strategy = Watched(build(resolve(name, seed, profile=PROFILE)))
     world = run_actors(busy, strategy=strategy, faults=FAULTS)
     assert world.rt.stop_reason == "done"
     assert world.splats == []
@@ -81,7 +86,7 @@ def test_every_choice_is_among_the_alternatives(name: str, seed: int) -> None:
 @seeded
 @pytest.mark.parametrize("seed", [0, 1, 7, 12345])
 def test_equal_seeds_give_equal_executions(name: str, seed: int) -> None:
-    spec = resolve(name, seed, points=30)
+    spec = resolve(name, seed, profile=PROFILE)
     first, second = (
         outcome(run_actors(busy, strategy=build(spec), faults=FAULTS)) for _ in range(2)
     )
@@ -91,14 +96,14 @@ def test_equal_seeds_give_equal_executions(name: str, seed: int) -> None:
 @seeded
 def test_seeds_give_different_schedules(name: str) -> None:
     worlds = [
-        run_actors(busy, strategy=build(resolve(name, seed, points=30))) for seed in range(14)
+        run_actors(busy, strategy=build(resolve(name, seed, profile=PROFILE))) for seed in range(14)
     ]
     assert len({tuple(world.rt.choices.schedule) for world in worlds}) >= 7
 
 
 @seeded
 def test_recorded_choices_of_a_strategy_replay_exactly(name: str) -> None:
-    first = run_actors(busy, strategy=build(resolve(name, 3, points=30)), faults=FAULTS)
+    first = run_actors(busy, strategy=build(resolve(name, 3, profile=PROFILE)), faults=FAULTS)
     second = run_actors(busy, choices=first.rt.choices, exact=True, faults=FAULTS)
     assert outcome(second) == outcome(first)
 
@@ -120,7 +125,7 @@ def test_actor_that_yields_for_ever_does_not_starve_the_others(name: str) -> Non
         world.actor("worker", works)
 
     for seed in range(20):
-        world = run_actors(waiting, strategy=build(resolve(name, seed, points=30)))
+        world = run_actors(waiting, strategy=build(resolve(name, seed, profile=PROFILE)))
         assert world.splats == []
 
 
@@ -154,12 +159,69 @@ def test_unknown_name_is_bad_input_that_lists_the_known(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("random", RandomStrategy), ("round-robin", RoundRobin), ("pct", Pct)]
+    ("name", "kind"),
+    [
+        ("random", RandomStrategy),
+        ("round-robin", RoundRobin),
+        ("urw", UniformWalk),
+        ("pct", Pct),
+        ("pct-fair", FairPct),
+        ("pos", PartialOrderSampling),
+        ("surw", SelectiveWalk),
+    ],
 )
 def test_specification_builds_a_fresh_instance_each_time(name: str, kind: type) -> None:
-    spec = resolve(name, 3, points=10)
+    spec = resolve(name, 3, profile=PROFILE)
     assert isinstance(build(spec), kind)
     assert build(spec) is not build(spec)
+
+
+def test_what_a_profile_says_is_in_the_specification_of_those_who_ask() -> None:
+    assert resolve("urw", 1, profile=PROFILE) == StrategySpec("urw", 1, counts=PROFILE.steps)
+    picked = [resolve("surw", seed, profile=PROFILE) for seed in range(20)]
+    assert {(spec.target, spec.counts) for spec in picked} == set(PROFILE.shared)
+    assert resolve("pos", 1, profile=PROFILE) == StrategySpec("pos", 1)
+    assert resolve("surw", 1) == StrategySpec("surw", 1)
+
+
+# -- streams -------------------------------------------------------------------------------------
+
+
+@seeded
+def test_schedule_and_other_choices_do_not_shift_each_other(name: str) -> None:
+    def taken(*, schedule: bool, others: bool) -> tuple[list[int], list[int]]:
+        strategy, enabled = build(resolve(name, 5, profile=PROFILE)), actors(4)
+        picked, chosen = [], []
+        for _ in range(40):
+            if schedule:
+                picked.append(strategy.pick(enabled, None))
+                strategy.demote(enabled[picked[-1]])
+            if others:
+                chosen += [strategy.choose("data", 5), strategy.choose("faults", 2)]
+        return picked, chosen
+
+    both = taken(schedule=True, others=True)
+    assert both[0] == taken(schedule=True, others=False)[0]
+    assert both[1] == taken(schedule=False, others=True)[1]
+
+
+GOLDEN = {
+    "random": "302231101111002101001110011111",
+    "round-robin": "11111222330000000011111",
+    "urw": "0123023200011000210000100100101",
+    "pct": "1111330001110000000000222222111111",
+    "pct-fair": "1111330001110000000000222222110",
+    "pos": "0123221110111102111100001000101",
+    "surw": "012313000111111110001111",
+}
+"""The schedule choices of `busy` for seed 11, the same on every Python."""
+
+
+@seeded
+def test_choices_of_a_seed_are_the_same_on_every_python(name: str) -> None:
+    spec = resolve(name, 11, depth=3, profile=PROFILE)
+    world = run_actors(busy, strategy=build(spec), faults=FAULTS)
+    assert "".join(map(str, world.rt.choices.schedule)) == GOLDEN[name]
 
 
 # -- data and faults -----------------------------------------------------------------------------

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Strategies by name. A strategy with a seed is only a way to produce choices."""
+"""Strategies by name. A strategy with a seed is only a way to produce choices.
+
+Tests: `tests/unit/test_strategies.py`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -10,17 +14,28 @@ import attrs
 from ksmtrio.errors import BadInput
 from ksmtrio.prng import Stream
 from ksmtrio.sched.strategies.base import Strategy
-from ksmtrio.sched.strategies.pct import Pct
+from ksmtrio.sched.strategies.pct import FairPct, Pct, expected_choices
+from ksmtrio.sched.strategies.pos import PartialOrderSampling
+from ksmtrio.sched.strategies.profile import Profile
 from ksmtrio.sched.strategies.random import RandomStrategy
 from ksmtrio.sched.strategies.round_robin import RoundRobin
+from ksmtrio.sched.strategies.surw import SelectiveWalk
+from ksmtrio.sched.strategies.urw import UniformWalk
 
 STRATEGIES: Final[dict[str, str]] = {
     "random": "uniform over the enabled actors at each point",
     "round-robin": "actors take turns; the seed sets the turn's length and who begins",
+    "urw": "uniform over interleavings: an actor is as likely as it has steps left",
     "pct": "random priorities and d-1 random demotions (depth d, default drawn from 2..5)",
+    "pct-fair": "pct for as long as an execution is expected to be, then random",
+    "pos": "partial order sampling: random priorities of events, drawn anew where they race",
+    "surw": "uniform over the orders of the operations on one shared word, drawn from the seed",
     "replay": "choices from a trace or a list; used by the verb of that name",
 }
 """Strategy name -> description."""
+
+NO_PROFILE: Final = frozenset({"random", "round-robin", "pos"})
+"""Strategies that want to know nothing of earlier executions."""
 
 _PCT_DEPTHS: Final = (2, 3, 4, 5)
 
@@ -30,26 +45,38 @@ class StrategySpec:
     """A strategy by name and seed, with every effective parameter. Plain data.
 
     Attributes:
-        name: ``random``, ``round-robin`` or ``pct``.
+        name: a key of `STRATEGIES`.
         seed: any integer from 0 on.
-        depth: PCT depth, 0 elsewhere.
-        points: PCT's expected number of schedule choices, 0 elsewhere.
+        depth: of `pct` and `pct-fair`, 0 elsewhere.
+        points: their expected number of schedule choices, 0 elsewhere.
+        target: the word that `surw` looks at, "" elsewhere.
+        counts: of each actor, the steps that `urw` and `surw` expect; empty elsewhere.
     """
 
     name: str
     seed: int
     depth: int = 0
     points: int = 0
+    target: str = ""
+    counts: tuple[int, ...] = ()
 
 
-def resolve(name: str | None, seed: int, *, points: int, depth: int | None = None) -> StrategySpec:
+def resolve(
+    name: str | None,
+    seed: int,
+    *,
+    points: int = 0,
+    depth: int | None = None,
+    profile: Profile = Profile(),  # noqa: B008 - frozen
+) -> StrategySpec:
     """Return the effective parameters for a seed.
 
     Args:
         name: a strategy; None lets the seed's parity pick `pct` (odd) or `random` (even).
         seed: of the execution.
-        points: expected number of schedule choices, from a probe run.
+        points: the number of schedule choices where it is known; 0 goes by the profile.
         depth: PCT depth; None draws it from the seed.
+        profile: what earlier executions of the subject were like.
 
     Raises:
         BadInput: unknown name.
@@ -59,17 +86,32 @@ def resolve(name: str | None, seed: int, *, points: int, depth: int | None = Non
     if name not in STRATEGIES or name == "replay":
         known = ", ".join(s for s in STRATEGIES if s != "replay")
         raise BadInput(f"unknown strategy {name!r}; choose one of: {known}")
-    if name != "pct":
-        return StrategySpec(name, seed)
-    if depth is None:
-        depth = _PCT_DEPTHS[Stream(seed, "pct depth").below(len(_PCT_DEPTHS))]
-    return StrategySpec(name, seed, depth, points)
+    if name in {"pct", "pct-fair"}:
+        if depth is None:
+            depth = _PCT_DEPTHS[Stream(seed, "pct depth").below(len(_PCT_DEPTHS))]
+        if points == 0:
+            points = expected_choices(Stream(seed, "pct points"), profile.choices)
+        return StrategySpec(name, seed, depth, points)
+    if name == "urw":
+        return StrategySpec(name, seed, counts=profile.steps)
+    if name == "surw" and profile.shared:
+        chosen = Stream(seed, "surw target").below(len(profile.shared))
+        target, counts = profile.shared[chosen]
+        return StrategySpec(name, seed, target=target, counts=counts)
+    return StrategySpec(name, seed)
+
+
+_MAKERS: Final[dict[str, Callable[[StrategySpec], Strategy]]] = {
+    "random": lambda spec: RandomStrategy(spec.seed),
+    "round-robin": lambda spec: RoundRobin(spec.seed),
+    "urw": lambda spec: UniformWalk(spec.seed, counts=spec.counts),
+    "pct": lambda spec: Pct(spec.seed, depth=spec.depth, points=spec.points),
+    "pct-fair": lambda spec: FairPct(spec.seed, depth=spec.depth, points=spec.points),
+    "pos": lambda spec: PartialOrderSampling(spec.seed),
+    "surw": lambda spec: SelectiveWalk(spec.seed, target=spec.target, counts=spec.counts),
+}
 
 
 def build(spec: StrategySpec) -> Strategy:
     """Return a fresh instance for one execution."""
-    if spec.name == "random":
-        return RandomStrategy(spec.seed)
-    if spec.name == "round-robin":
-        return RoundRobin(spec.seed)
-    return Pct(spec.seed, depth=spec.depth, points=spec.points)
+    return _MAKERS[spec.name](spec)

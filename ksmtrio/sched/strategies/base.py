@@ -53,6 +53,18 @@ class Unwatching:
         """Never called."""
 
 
+def index_to_start(enabled: Sequence[ActorState]) -> int | None:
+    """Return the first actor that has not begun yet, or None.
+
+    A start, up to the first point, touches nothing that others share. Strategies that sample by
+    steps or events take starts first: as events of their own they would skew the sample.
+    """
+    for index, actor in enumerate(enabled):
+        if actor.op == "start":
+            return index
+    return None
+
+
 class SeededChoices(Unwatching):
     """Data and fault choices drawn from streams of their own; base of the seeded strategies.
 

@@ -15,6 +15,7 @@ from typing import Final
 from ksmtrio.sched.strategies import StrategySpec, build, resolve
 from ksmtrio.sched.strategies.base import Strategy
 from ksmtrio.sched.strategies.learner import Feedback, Learner
+from ksmtrio.sched.strategies.profile import Profile
 
 __all__ = ["BLOCK", "Feedback", "Session"]
 
@@ -25,15 +26,24 @@ BLOCK: Final = 64
 class Memoryless:
     """Learner of a strategy that learns nothing: each execution depends on its seed alone."""
 
-    def __init__(self, name: str | None, seed: int, *, points: int, depth: int | None) -> None:
+    def __init__(
+        self, name: str | None, seed: int, *, points: int, depth: int | None, profile: Profile
+    ) -> None:
         self._name = name
         self._first = seed * BLOCK
         self._points = points
         self._depth = depth
+        self._profile = profile
 
     def spec(self, number: int) -> StrategySpec:
         """Return the effective parameters of an execution."""
-        return resolve(self._name, self._first + number, points=self._points, depth=self._depth)
+        return resolve(
+            self._name,
+            self._first + number,
+            points=self._points,
+            depth=self._depth,
+            profile=self._profile,
+        )
 
     def strategy(self, number: int) -> Strategy:
         """Return the strategy of that seed."""
@@ -49,8 +59,9 @@ class Session:
     Args:
         name: of the strategy; None: the default.
         seed: number of the session; execution i of it has the seed ``seed * BLOCK + i``.
-        points: expected number of schedule choices of an execution, from a probe run.
+        points: number of schedule choices of an execution where it is known; 0 goes by the profile.
         depth: PCT depth; None draws it from the seed.
+        profile: what earlier executions of the subject were like.
 
     Attributes:
         learns: whether an execution depends on the earlier ones of the session.
@@ -60,9 +71,15 @@ class Session:
     """
 
     def __init__(
-        self, name: str | None, seed: int, *, points: int = 0, depth: int | None = None
+        self,
+        name: str | None,
+        seed: int,
+        *,
+        points: int = 0,
+        depth: int | None = None,
+        profile: Profile = Profile(),  # noqa: B008 - frozen
     ) -> None:
-        self._plain = Memoryless(name, seed, points=points, depth=depth)
+        self._plain = Memoryless(name, seed, points=points, depth=depth, profile=profile)
         self._learner: Learner = self._plain
         self.learns = False
         self._plain.spec(0)
