@@ -9,10 +9,10 @@ the order in which machine, oracles, marks and recorder are put together. Tests:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypedDict, TypeVar, Unpack
 
 import attrs
 import trio
@@ -25,7 +25,8 @@ from ksmtrio.oracles.base import Finding, Findings, Oracle
 from ksmtrio.oracles.registry import make_oracles, make_program_oracles
 from ksmtrio.scenario import Scenario, parse_scenario
 from ksmtrio.sched.choices import Choices
-from ksmtrio.sched.host_trio import TrioHost
+from ksmtrio.sched.host_bare import drive
+from ksmtrio.sched.hosts import HOST_DEFAULT, make_host
 from ksmtrio.sched.program import Program
 from ksmtrio.sched.runtime import Runtime
 from ksmtrio.sched.strategies import StrategySpec, build
@@ -51,6 +52,8 @@ from ksmtrio.trace.reader import Trace, read_trace
 from ksmtrio.trace.recorder import Recorder
 from ksmtrio.trace.verdict import Verdict, verdict_of
 from ksmtrio.trace.writer import TraceWriter
+
+T = TypeVar("T")
 
 Plan: TypeAlias = StrategySpec | Choices | Strategy
 """Where choices come from: a strategy by name and seed, a recorded list, or a strategy as such."""
@@ -117,6 +120,7 @@ async def execute(
     marks: bool = True,
     exact: bool = True,
     final: bool = False,
+    host: str = HOST_DEFAULT,
 ) -> Outcome:
     """Execute once. Many executions can run, one after the other, inside one event loop.
 
@@ -128,6 +132,7 @@ async def execute(
         marks: whether to watch for the race marks.
         exact: with a list of choices: it must fit to the last; otherwise any list is a schedule.
         final: whether to digest the final state.
+        host: what runs the actors: ``trio``, or ``bare``, which never awaits an event loop.
 
     Raises:
         ReplayDiverged: exact choices do not fit.
@@ -143,6 +148,7 @@ async def execute(
             _strategy(plan, exact=exact),
             recorder=recorder,
             watchers=_merged(oracles),
+            host=host,
         )
         findings = Findings(machine.rt)
         for oracle in oracles:
@@ -162,13 +168,16 @@ async def execute_program(
     plan: Plan,
     *,
     recorder: Tap | None = None,
+    marks: bool = False,
     exact: bool = True,
     final: bool = False,
+    host: str = HOST_DEFAULT,
 ) -> Outcome:
-    """Execute a program once; arguments and errors as in `execute`."""
+    """Execute a program once; as `execute`, but there are no marks to watch for."""
+    del marks
     build = program.build()
     try:
-        rt = Runtime(_strategy(plan, exact=exact), TrioHost(), recorder=recorder)
+        rt = Runtime(_strategy(plan, exact=exact), make_host(host), recorder=recorder)
         running = Program(rt)
         findings = Findings(rt)
         for oracle in make_program_oracles():
@@ -182,27 +191,21 @@ async def execute_program(
         raise EmulatorError(f"{program.name}: {_innermost(error)}") from error
 
 
-async def execute_subject(
-    subject: Subject,
-    plan: Plan,
-    *,
-    recorder: Tap | None = None,
-    marks: bool = True,
-    exact: bool = True,
-    final: bool = False,
-) -> Outcome:
+class How(TypedDict, total=False):
+    """How to execute: the keyword arguments of `execute`."""
+
+    recorder: Tap | None
+    marks: bool
+    exact: bool
+    final: bool
+    host: str
+
+
+async def execute_subject(subject: Subject, plan: Plan, **how: Unpack[How]) -> Outcome:
     """Execute whatever it is once; arguments and errors as in `execute`."""
-    if isinstance(subject, ProgramSubject):
-        return await execute_program(subject, plan, recorder=recorder, exact=exact, final=final)
-    return await execute(
-        subject.scenario,
-        subject.kernel,
-        plan,
-        recorder=recorder,
-        marks=marks,
-        exact=exact,
-        final=final,
-    )
+    if isinstance(subject, KernelSubject):
+        return await execute(subject.scenario, subject.kernel, plan, **how)
+    return await execute_program(subject, plan, **how)
 
 
 def _judge_at_rest(machine: Machine, oracles: Iterable[Oracle], findings: Findings) -> None:
@@ -282,52 +285,39 @@ def _finding_record(finding: Finding) -> FindingRecord:
 # -- from synchronous code -------------------------------------------------------------------------
 
 
-def run_execution(
+def start(host: str, coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run what executes on a host, in an event loop of its own if the host needs one."""
+    if host == "bare":
+        return drive(coroutine())
+    result: T = trio.run(coroutine)
+    return result
+
+
+def run_execution(scenario: Scenario, kernel: Kernel, plan: Plan, **how: Unpack[How]) -> Outcome:
+    """Execute once, from synchronous code; arguments and errors as in `execute`."""
+    return run_subject(KernelSubject(scenario, kernel), plan, **how)
+
+
+def run_subject(subject: Subject, plan: Plan, **how: Unpack[How]) -> Outcome:
+    """Execute whatever it is once, from synchronous code; as `execute_subject`."""
+    return start(how.get("host", HOST_DEFAULT), partial(execute_subject, subject, plan, **how))
+
+
+def run(
     scenario: Scenario,
     kernel: Kernel,
     plan: Plan,
     *,
-    recorder: Tap | None = None,
-    marks: bool = True,
-    exact: bool = True,
-    final: bool = False,
+    record: Path | None = None,
+    host: str = HOST_DEFAULT,
 ) -> Outcome:
-    """Execute once in an event loop of its own; arguments and errors as in `execute`."""
-    subject = KernelSubject(scenario, kernel)
-    return run_subject(subject, plan, recorder=recorder, marks=marks, exact=exact, final=final)
-
-
-def run_subject(
-    subject: Subject,
-    plan: Plan,
-    *,
-    recorder: Tap | None = None,
-    marks: bool = True,
-    exact: bool = True,
-    final: bool = False,
-) -> Outcome:
-    """Execute whatever it is once in an event loop of its own; as `execute_subject`."""
-    return trio.run(
-        partial(
-            execute_subject,
-            subject,
-            plan,
-            recorder=recorder,
-            marks=marks,
-            exact=exact,
-            final=final,
-        )
-    )
-
-
-def run(scenario: Scenario, kernel: Kernel, plan: Plan, *, record: Path | None = None) -> Outcome:
     """Execute once with digests, and with the full log in `record` when that is given.
 
     Raises: as `execute`, and `BadInput` when the file cannot be written.
     """
     if record is None:
-        return run_execution(scenario, kernel, plan, recorder=Recorder())
-    return trio.run(partial(record_execution, scenario, kernel, plan, record))
+        return run_execution(scenario, kernel, plan, recorder=Recorder(), host=host)
+    return start(host, partial(record_execution, scenario, kernel, plan, record, host=host))
 
 
 _PROBES: Final = (
@@ -364,6 +354,7 @@ async def record_execution(
     *,
     made_by: StrategySpec | None = None,
     shown: Path | None = None,
+    host: str = HOST_DEFAULT,
 ) -> Outcome:
     """Execute once and write the full log.
 
@@ -374,6 +365,7 @@ async def record_execution(
         path: ``.jsonl`` or ``.jsonl.gz``; overwritten.
         made_by: for a list of choices: the strategy that once made them.
         shown: what errors call the file, if not by its name.
+        host: what runs the actors.
 
     Raises:
         BadInput: the file cannot be written, or would be larger than a trace may be; none is left
@@ -382,7 +374,7 @@ async def record_execution(
     spec = plan if isinstance(plan, StrategySpec) else made_by
     with TraceWriter(path, shown=shown) as writer:
         writer.header(header_of(scenario, kernel, spec))
-        outcome = await execute(scenario, kernel, plan, recorder=Recorder(writer.body))
+        outcome = await execute(scenario, kernel, plan, recorder=Recorder(writer.body), host=host)
         writer.footer(footer_of(outcome))
     return outcome
 
@@ -413,7 +405,7 @@ def footer_of(outcome: Outcome) -> Footer:
     )
 
 
-def replay_trace(path: Path | str) -> ReplayResult:
+def replay_trace(path: Path | str, host: str = HOST_DEFAULT) -> ReplayResult:
     """Re-execute a trace and compare record by record, up to the first difference.
 
     Raises:
@@ -422,13 +414,13 @@ def replay_trace(path: Path | str) -> ReplayResult:
         EmulatorError: a fault of ours.
     """
     trace = read_trace(path)
-    return trio.run(compare_with_execution, trace)
+    return start(host, partial(compare_with_execution, trace, host))
 
 
 replay = replay_trace
 
 
-async def compare_with_execution(trace: Trace) -> ReplayResult:
+async def compare_with_execution(trace: Trace, host: str = HOST_DEFAULT) -> ReplayResult:
     """Re-execute `trace`; as `replay_trace` inside a running event loop."""
     scenario = parse_scenario(trace.header.scenario.text, trace.header.scenario.source)
     kernel = kernel_of(trace.header)
@@ -436,7 +428,9 @@ async def compare_with_execution(trace: Trace) -> ReplayResult:
     recorder = Recorder(partial(_follow, comparison))
     reason = ""
     try:
-        outcome = await execute(scenario, kernel, trace.choices, recorder=recorder, marks=False)
+        outcome = await execute(
+            scenario, kernel, trace.choices, recorder=recorder, marks=False, host=host
+        )
         comparison.feed(footer_of(outcome))
     except ReplayDiverged as diverged:
         reason = str(diverged)

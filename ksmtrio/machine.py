@@ -25,7 +25,7 @@ from ksmtrio.mm.swap import lru_add_drain_all
 from ksmtrio.mm.vmscan_reclaim import try_to_free_pages
 from ksmtrio.scenario.schema import ActorSpec, Scenario
 from ksmtrio.sched.actor_state import ActorState
-from ksmtrio.sched.host_trio import TrioHost
+from ksmtrio.sched.hosts import HOST_DEFAULT, make_host
 from ksmtrio.sched.points import Points
 from ksmtrio.sched.runtime import RecorderHook, Runtime
 from ksmtrio.sched.strategies.base import Strategy
@@ -251,6 +251,7 @@ def build_machine(
     *,
     recorder: RecorderHook | None = None,
     watchers: Watchers | None = None,
+    host: str = HOST_DEFAULT,
 ) -> Machine:
     """Return a machine in its start state.
 
@@ -260,6 +261,7 @@ def build_machine(
         strategy: takes the choices of this one execution.
         recorder: gets every event; None in stress runs.
         watchers: whom the oracles want told of which writes.
+        host: what runs the actors.
 
     Raises:
         ScenarioError: the start state does not fit into the machine.
@@ -267,7 +269,7 @@ def build_machine(
     """
     rt = Runtime(
         strategy,
-        TrioHost(),
+        make_host(host),
         points_max=scenario.machine.points_max,
         recorder=recorder,
         faults=frozenset(scenario.faults),

@@ -69,10 +69,11 @@ class RecorderHook(Protocol):
 
 
 class Host(Protocol):
-    """How batons move; see `host_trio.TrioHost`."""
+    """How batons move; see `host_trio.TrioHost` and `host_bare.BareHost`."""
 
-    async def switch(self, to: ActorState | None) -> None:
+    def switch(self, to: ActorState | None) -> Awaitable[None]:
         """Hand over and park."""
+        ...
 
     def pass_on(self, to: ActorState | None) -> None:
         """Hand over for good."""
