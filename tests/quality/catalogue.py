@@ -33,6 +33,7 @@ class Entry:
     program: str
     finding: str | None = None
     depth: int | None = None
+    also: tuple[str, ...] = attrs.field(default=(), converter=tuple)
     executions: int | None = None
     source_sets: int | None = None
     published: tuple[dict[str, Any], ...] = ()
@@ -72,10 +73,14 @@ def catalogue() -> dict[str, Entry]:
 
 
 class _Prefix(Unwatching):
-    """Takes given choices of both kinds, then the first alternative; notes what there was."""
+    """Takes given choices of both kinds, then the first alternative; notes what there was.
 
-    def __init__(self, prefix: Sequence[int]) -> None:
+    After `preemptions` times that an actor was held up that could go on, it is not done any more.
+    """
+
+    def __init__(self, prefix: Sequence[int], preemptions: int | None) -> None:
         self._prefix = prefix
+        self._left = preemptions
         self.taken: list[int] = []
         self.alternatives: list[int] = []
 
@@ -88,7 +93,14 @@ class _Prefix(Unwatching):
 
     def pick(self, enabled: Sequence[ActorState], current: ActorState | None) -> int:
         """Take an actor."""
-        return self._take(len(enabled))
+        if self._left is None or current not in enabled:
+            return self._take(len(enabled))
+        stay = enabled.index(current)
+        if self._left == 0:
+            return stay
+        index = self._take(len(enabled))
+        self._left -= index != stay
+        return index
 
     def choose(self, stream: str, n: int) -> int:
         """Take a data or fault choice."""
@@ -115,12 +127,12 @@ class Searched:
     signatures: frozenset[str]
 
 
-def search(subject: ProgramSubject, *, at_most: int) -> Searched:
-    """Take every choice in every way, depth first, up to a number of executions."""
+def search(subject: ProgramSubject, *, at_most: int, preemptions: int | None = None) -> Searched:
+    """Take every choice in every way, depth first, up to bounds of executions and preemptions."""
     finals: set[str] = set()
     signatures: set[str] = set()
     executions = 0
-    for outcome in every_execution(subject, at_most=at_most):
+    for outcome in every_execution(subject, at_most=at_most, preemptions=preemptions):
         executions += 1
         assert outcome.final is not None
         finals.add(outcome.final)
@@ -132,12 +144,13 @@ def every_execution(
     subject: ProgramSubject,
     *,
     at_most: int,
+    preemptions: int | None = None,
     recorder: Callable[[], Tap | None] = lambda: None,
 ) -> Iterator[Outcome]:
     """Yield the outcome of each execution in turn; `recorder` makes a tap for each."""
     prefix: list[int] | None = []
     for _ in range(at_most):
-        strategy = _Prefix(prefix)
+        strategy = _Prefix(prefix, preemptions)
         yield trio.run(_execute, subject, strategy, recorder())
         prefix = _next(strategy)
         if prefix is None:
