@@ -13,18 +13,26 @@ import attrs
 import trio
 
 from ksmtrio.campaign.findings import DistinctFinding, Sighting, save_trace
+from ksmtrio.campaign.interleaving import load_interleaving
 from ksmtrio.campaign.known import known_issues_of, match_known
-from ksmtrio.execution import Outcome, execute, probe, record_execution
+from ksmtrio.errors import BadInput
+from ksmtrio.execution import Outcome, Plan, execute, probe, record_execution
 from ksmtrio.kconfig import Kernel
 from ksmtrio.scenario import Scenario
 from ksmtrio.sched.strategies import NO_PROFILE, StrategySpec, resolve
+from ksmtrio.sched.strategies.interleave import Followed, Interleave
 from ksmtrio.subject import KernelSubject
 from ksmtrio.trace.recorder import Recorder
 
 
 @attrs.frozen(kw_only=True)
 class RunReport:
-    """What came of one execution."""
+    """What came of one execution.
+
+    Attributes:
+        spec: what made the choices; for a given interleaving by that name only.
+        followed: how far a given interleaving was followed; None: there was none.
+    """
 
     scenario: Scenario
     kernel: Kernel
@@ -32,6 +40,7 @@ class RunReport:
     outcome: Outcome
     findings: tuple[DistinctFinding, ...]
     trace: Path | None
+    followed: Followed | None = None
 
     def failing(self, *, fail_on: str) -> list[DistinctFinding]:
         """Return the findings that count: all for ``any``, those not known for ``new``."""
@@ -55,6 +64,7 @@ class RunReport:
             "stop_reason": self.outcome.stop_reason,
             "marks": list(self.outcome.marks),
             "trace": None if self.trace is None else str(self.trace),
+            "interleaving": None if self.followed is None else self.followed.to_json(),
         }
 
 
@@ -67,6 +77,7 @@ def run_once(
     seed: int,
     record: Path | None,
     traces: Path,
+    interleave: Path | None = None,
 ) -> RunReport:
     """Execute once; write the full log where asked to, and wherever something was found.
 
@@ -78,12 +89,19 @@ def run_once(
         seed: of the strategy.
         record: file for the full log; None writes one into `traces` if there is a finding.
         traces: directory for traces of findings.
+        interleave: file of an interleaving to follow, instead of a strategy.
 
     Raises:
-        BadInput: unknown strategy, impossible start state, or a file cannot be written.
+        BadInput: unknown strategy, impossible start state, a file cannot be written, or the
+            interleaving is malformed or comes with a strategy.
         EmulatorError: a fault of ours.
     """
-    return trio.run(_run_once, scenario, kernel, (strategy, seed, depth), record, traces)
+    if interleave is None:
+        return trio.run(_run_once, scenario, kernel, (strategy, seed, depth), record, traces)
+    if strategy is not None or depth is not None:
+        raise BadInput("an interleaving takes every choice; leave out --strategy and --depth")
+    given = load_interleaving(interleave, scenario)
+    return trio.run(_follow, scenario, kernel, given, record, traces)
 
 
 async def _run_once(
@@ -98,10 +116,29 @@ async def _run_once(
     if spec.name not in NO_PROFILE:
         profile = await probe(KernelSubject(scenario, kernel))
         spec = resolve(strategy, seed, depth=depth, profile=profile)
+    return await _report(scenario, kernel, spec, spec, record, traces)
+
+
+async def _follow(
+    scenario: Scenario, kernel: Kernel, given: Interleave, record: Path | None, traces: Path
+) -> RunReport:
+    spec = StrategySpec("interleave", 0)
+    report = await _report(scenario, kernel, given, spec, record, traces)
+    return attrs.evolve(report, followed=given.followed())
+
+
+async def _report(
+    scenario: Scenario,
+    kernel: Kernel,
+    plan: Plan,
+    spec: StrategySpec,
+    record: Path | None,
+    traces: Path,
+) -> RunReport:
     if record is None:
-        outcome = await execute(scenario, kernel, spec, recorder=Recorder())
+        outcome = await execute(scenario, kernel, plan, recorder=Recorder())
     else:
-        outcome = await record_execution(scenario, kernel, spec, record)
+        outcome = await record_execution(scenario, kernel, plan, record, made_by=spec)
     trace = record
     known = known_issues_of(kernel)
     findings = []

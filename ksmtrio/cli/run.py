@@ -21,6 +21,7 @@ from ksmtrio.cli.options import (
 from ksmtrio.cli.output import Output
 from ksmtrio.kconfig import Kernel
 from ksmtrio.scenario import load_scenario
+from ksmtrio.sched.strategies.interleave import Followed
 
 
 @click.command("run")
@@ -32,6 +33,12 @@ from ksmtrio.scenario import load_scenario
     metavar="FILE",
     help="Write the full log (.jsonl or .jsonl.gz).",
 )
+@click.option(
+    "--interleave",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Follow these lines, `actor: label .. label`, instead of a strategy.",
+)
 @strategy_options
 @kernel_options
 @finding_options
@@ -40,6 +47,7 @@ def command(
     scenario: str,
     seed: int,
     record: Path | None,
+    interleave: Path | None,
     strategy: str | None,
     depth: int | None,
     kernel: Kernel,
@@ -56,6 +64,7 @@ def command(
         seed=seed,
         record=record,
         traces=traces,
+        interleave=interleave,
     )
     output.json(report.to_json())
     outcome = report.outcome
@@ -67,9 +76,23 @@ def command(
         f"ended: {outcome.stop_reason}"
     )
     output.detail(f"  digest {outcome.event_digest}, final machine {outcome.machine_digest}")
+    if report.followed is not None:
+        _say_how_far(output, str(interleave), report.followed)
     if outcome.marks:
         output.detail(f"  marks reached: {', '.join(outcome.marks)}")
     if record is not None:
         output.detail(f"  trace {record}")
     print_findings(output, report.findings)
     sys.exit(FINDING if report.failing(fail_on=fail_on) else NOTHING_FOUND)
+
+
+def _say_how_far(output: Output, file: str, followed: Followed) -> None:
+    output.detail(f"  {file}: followed {followed.done} of {followed.lines} lines")
+    if followed.last is not None:
+        output.detail(f"    the execution ended in line {followed.last}")
+    divergence = followed.divergence
+    if divergence is not None:
+        output.detail(f"    line {divergence.line}: {divergence.text}")
+        output.detail(f"    expected: {divergence.expected}")
+        output.detail(f"    instead: {divergence.instead}")
+        output.detail(f"    enabled: {'; '.join(divergence.enabled)}")

@@ -66,7 +66,9 @@ class Profiler:
         if self._inner.watches:
             self._inner.step(actor)
         if actor.op == "start":
-            return
+            self.steps[actor.index] = 0
+        if actor.op == "start" or actor.index not in self.steps:
+            return  # who never started brings the machine to rest after the end
         self.steps[actor.index] += 1
         if actor.obj is not None and actor.op != "resume":
             self.touched.setdefault(actor.obj.name, Counter())[actor.index] += 1
