@@ -19,6 +19,7 @@ from ksmtrio.errors import BadInput
 from ksmtrio.execution import Outcome, Plan, execute, probe, record_execution
 from ksmtrio.kconfig import Kernel
 from ksmtrio.scenario import Scenario
+from ksmtrio.sched.hosts import HOST_DEFAULT
 from ksmtrio.sched.strategies import NO_PROFILE, StrategySpec, resolve
 from ksmtrio.sched.strategies.interleave import Followed, Interleave
 from ksmtrio.subject import KernelSubject
@@ -78,6 +79,7 @@ def run_once(
     record: Path | None,
     traces: Path,
     interleave: Path | None = None,
+    host: str = HOST_DEFAULT,
 ) -> RunReport:
     """Execute once; write the full log where asked to, and wherever something was found.
 
@@ -90,6 +92,7 @@ def run_once(
         record: file for the full log; None writes one into `traces` if there is a finding.
         traces: directory for traces of findings.
         interleave: file of an interleaving to follow, instead of a strategy.
+        host: what runs the actors.
 
     Raises:
         BadInput: unknown strategy, impossible start state, a file cannot be written, or the
@@ -97,11 +100,11 @@ def run_once(
         EmulatorError: a fault of ours.
     """
     if interleave is None:
-        return trio.run(_run_once, scenario, kernel, (strategy, seed, depth), record, traces)
+        return trio.run(_run_once, scenario, kernel, (strategy, seed, depth), record, traces, host)
     if strategy is not None or depth is not None:
         raise BadInput("an interleaving takes every choice; leave out --strategy and --depth")
     given = load_interleaving(interleave, scenario)
-    return trio.run(_follow, scenario, kernel, given, record, traces)
+    return trio.run(_follow, scenario, kernel, given, record, traces, host)
 
 
 async def _run_once(
@@ -110,20 +113,26 @@ async def _run_once(
     wanted: tuple[str | None, int, int | None],
     record: Path | None,
     traces: Path,
+    host: str,
 ) -> RunReport:
     strategy, seed, depth = wanted
     spec = resolve(strategy, seed, depth=depth)
     if spec.name not in NO_PROFILE:
         profile = await probe(KernelSubject(scenario, kernel))
         spec = resolve(strategy, seed, depth=depth, profile=profile)
-    return await _report(scenario, kernel, spec, spec, record, traces)
+    return await _report(scenario, kernel, spec, spec, record, traces, host)
 
 
 async def _follow(
-    scenario: Scenario, kernel: Kernel, given: Interleave, record: Path | None, traces: Path
+    scenario: Scenario,
+    kernel: Kernel,
+    given: Interleave,
+    record: Path | None,
+    traces: Path,
+    host: str,
 ) -> RunReport:
     spec = StrategySpec("interleave", 0)
-    report = await _report(scenario, kernel, given, spec, record, traces)
+    report = await _report(scenario, kernel, given, spec, record, traces, host)
     return attrs.evolve(report, followed=given.followed())
 
 
@@ -134,11 +143,12 @@ async def _report(
     spec: StrategySpec,
     record: Path | None,
     traces: Path,
+    host: str,
 ) -> RunReport:
     if record is None:
-        outcome = await execute(scenario, kernel, plan, recorder=Recorder())
+        outcome = await execute(scenario, kernel, plan, recorder=Recorder(), host=host)
     else:
-        outcome = await record_execution(scenario, kernel, plan, record, made_by=spec)
+        outcome = await record_execution(scenario, kernel, plan, record, made_by=spec, host=host)
     trace = record
     known = known_issues_of(kernel)
     findings = []

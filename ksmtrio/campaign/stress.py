@@ -36,6 +36,7 @@ from ksmtrio.campaign.workers import ChunkResult, Job, prepare_worker, run_job
 from ksmtrio.errors import BadInput, KsmtrioError
 from ksmtrio.kconfig import Kernel
 from ksmtrio.scenario import Scenario
+from ksmtrio.sched.hosts import HOST_DEFAULT
 from ksmtrio.trace.verdict import Verdict
 
 SECONDS_DEFAULT: Final = 60.0
@@ -69,6 +70,7 @@ class StressPlan:
         seconds: time budget; None means no such bound.
         jobs: worker processes.
         traces: directory for traces of findings.
+        host: what runs the actors in the workers; traces are written on host trio.
         canary: whether the canary is part of it; always, except in tests.
     """
 
@@ -82,6 +84,7 @@ class StressPlan:
     seconds: float | None = None
     jobs: int = 1
     traces: Path = Path(TRACES_DEFAULT)
+    host: str = HOST_DEFAULT
     canary: bool = True
 
     def seeds_of(self, index: int) -> int | None:
@@ -347,6 +350,7 @@ class Campaign:
                     depth=self.plan.depth,
                     first_seed=first,
                     count=count,
+                    host=self.plan.host,
                     budget_s=left,
                 )
         return None

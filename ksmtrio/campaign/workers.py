@@ -20,6 +20,7 @@ from ksmtrio.errors import BadInput, KsmtrioError
 from ksmtrio.execution import Outcome, execute, probed
 from ksmtrio.kconfig import Kernel
 from ksmtrio.scenario import Scenario
+from ksmtrio.sched.hosts import HOST_DEFAULT
 from ksmtrio.sched.strategies import NO_PROFILE, resolve
 from ksmtrio.sched.strategies.profile import Profile
 from ksmtrio.subject import KernelSubject
@@ -33,6 +34,7 @@ class Job:
         strategy: None lets each seed pick.
         depth: PCT depth; None draws it from the seed.
         first_seed, count: the seeds.
+        host: what runs the actors.
         budget_s: stop early after so many seconds, but never before the first execution.
         stop_at: (oracle, kind) of a finding that ends the job.
     """
@@ -43,6 +45,7 @@ class Job:
     depth: int | None
     first_seed: int
     count: int
+    host: str = HOST_DEFAULT
     budget_s: float | None = None
     stop_at: tuple[str, str] | None = None
 
@@ -103,7 +106,7 @@ class _Tally:
         for seed in range(job.first_seed, job.first_seed + job.count):
             spec = resolve(job.strategy, seed, depth=job.depth, profile=profile)
             try:
-                outcome = await execute(job.scenario, job.kernel, spec)
+                outcome = await execute(job.scenario, job.kernel, spec, host=job.host)
             except BadInput:
                 raise
             except KsmtrioError as error:

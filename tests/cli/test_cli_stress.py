@@ -106,6 +106,15 @@ def test_findings_do_not_depend_on_the_number_of_workers():
     assert told(1) == told(2)
 
 
+def test_findings_do_not_depend_on_the_host():
+    given = ("first_race", *BROKEN, "--runs", "60", "--jobs", "1")
+    reports = [report(*given, "--host", host)[1] for host in ("trio", "bare")]
+    for found in reports:
+        for timing in ("seconds", "executions_per_s", "points_per_s"):
+            del found[timing]
+    assert reports[0] == reports[1]
+
+
 def test_traces_do_not_depend_on_the_number_of_workers():
     """Several scenarios show the same findings; which one does first depends on the workers."""
 
