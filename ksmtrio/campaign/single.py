@@ -150,13 +150,14 @@ async def _report(
     else:
         outcome = await record_execution(scenario, kernel, plan, record, made_by=spec, host=host)
     trace = record
+    subject = KernelSubject(scenario, kernel)
     known = known_issues_of(kernel)
     findings = []
     for seen in outcome.findings:
         sighting = Sighting(seen, spec, outcome.choices)
         if trace is None:
-            trace = (await save_trace(scenario, kernel, sighting, traces)).path
-        found = DistinctFinding(sighting, scenario, 1, count=1, trace=trace)
+            trace = (await save_trace(subject, sighting, traces)).path
+        found = DistinctFinding(sighting, subject, 1, count=1, trace=trace)
         found.by_scenario[scenario.name] = 1
         found.known = match_known(seen.signature, known)
         findings.append(found)

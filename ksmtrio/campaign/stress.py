@@ -37,6 +37,7 @@ from ksmtrio.errors import BadInput, KsmtrioError
 from ksmtrio.kconfig import Kernel
 from ksmtrio.scenario import Scenario
 from ksmtrio.sched.hosts import HOST_DEFAULT
+from ksmtrio.subject import KernelSubject, Subject
 from ksmtrio.trace.verdict import Verdict
 
 SECONDS_DEFAULT: Final = 60.0
@@ -368,22 +369,22 @@ class Campaign:
         self._schedules[index].update(result.schedules)
         for sighting in result.sightings:
             number = (sighting.spec.seed - self.plan.first_seed) * len(self._feeds) + index + 1
-            self._note(job.scenario, sighting, number)
+            self._note(KernelSubject(job.scenario, job.kernel), sighting, number)
         for signature, count in result.counts.items():
             distinct = self._findings[signature]
             distinct.count += count
             distinct.by_scenario[job.scenario.name] += count
 
-    def _note(self, scenario: Scenario, sighting: Sighting, number: int) -> None:
+    def _note(self, subject: Subject, sighting: Sighting, number: int) -> None:
         signature = sighting.finding.signature
         distinct = self._findings.get(signature)
         if distinct is None:
-            distinct = DistinctFinding(sighting, scenario, number)
+            distinct = DistinctFinding(sighting, subject, number)
             distinct.known = match_known(signature, self._known)
             self._findings[signature] = distinct
         elif number < distinct.first_execution:
             distinct.sighting = sighting
-            distinct.scenario = scenario
+            distinct.subject = subject
             distinct.first_execution = number
         else:
             return
@@ -402,9 +403,7 @@ class Campaign:
                 distinct = self._findings[signature]
                 sighting = distinct.sighting
                 try:
-                    saved = await save_trace(
-                        distinct.scenario, self.plan.kernel, sighting, self.plan.traces
-                    )
+                    saved = await save_trace(distinct.subject, sighting, self.plan.traces)
                 except BadInput as error:
                     self._unsaved.clear()
                     self._unwritable = self._unwritable or str(error)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 from click.testing import CliRunner
@@ -183,13 +184,12 @@ def test_missed_canary_is_loud_and_code_4(monkeypatch):
 
 
 def test_finding_that_does_not_come_back_is_a_fault(monkeypatch):
-    real = findings.record_execution
+    real = findings.record_subject
 
-    async def other_kernel(scenario, kernel, plan_, path, **options):
-        del kernel
-        return await real(scenario, build_kernel(), plan_, path, **options)
+    async def other_kernel(subject, plan_, path, **options):
+        return await real(attrs.evolve(subject, kernel=build_kernel()), plan_, path, **options)
 
-    monkeypatch.setattr(findings, "record_execution", other_kernel)
+    monkeypatch.setattr(findings, "record_subject", other_kernel)
     found = campaign()
     assert "did not come back" in found.fault
     assert found.stopped == "fault"
