@@ -23,7 +23,7 @@ from ksmtrio.kconfig import KERNELS, KINDS, SWITCHES, Kernel, build_kernel
 from ksmtrio.oracles.registry import ORACLES
 from ksmtrio.scenario import Scenario, builtin_groups, load_scenario
 from ksmtrio.sched.points import points_of
-from ksmtrio.sched.strategies import STRATEGIES, resolve
+from ksmtrio.sched.strategies import LEARNING, STRATEGIES, resolve
 from ksmtrio.subject import KernelSubject
 
 Row: TypeAlias = dict[str, Any]
@@ -60,7 +60,7 @@ def switches() -> list[Row]:
 
 def strategies() -> list[Row]:
     """Return every strategy."""
-    return _described(STRATEGIES)
+    return _described({**STRATEGIES, **LEARNING})
 
 
 def oracles() -> list[Row]:

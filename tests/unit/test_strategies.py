@@ -15,7 +15,7 @@ import trio
 from ksmtrio.errors import BadInput, ReplayDiverged
 from ksmtrio.sched.actor_state import ActorState
 from ksmtrio.sched.choices import Choices
-from ksmtrio.sched.strategies import STRATEGIES, StrategySpec, build, resolve
+from ksmtrio.sched.strategies import LEARNING, STRATEGIES, StrategySpec, build, resolve
 from ksmtrio.sched.strategies.base import SeededChoices, Strategy
 from ksmtrio.sched.strategies.pct import FairPct, Pct
 from ksmtrio.sched.strategies.pos import PartialOrderSampling
@@ -36,7 +36,7 @@ from tests.programs import (
     torn_look_hit,
 )
 
-SEEDED = ["random", "round-robin", "urw", "pct", "pct-fair", "pos", "surw"]
+SEEDED = ["random", "round-robin", "urw", "pct", "pct-fair", "pos", "surw", "swarm"]
 PROFILE = Profile(30, (17, 8, 10, 4), (("box.total", (2, 1, 2, 1)), ("box.mutex", (4, 0, 2, 0))))
 seeded = pytest.mark.parametrize("name", SEEDED)
 
@@ -137,9 +137,15 @@ def test_every_strategy_has_a_description() -> None:
 # -- by name -------------------------------------------------------------------------------------
 
 
-def test_without_a_name_the_parity_of_the_seed_decides() -> None:
-    assert resolve(None, 4, points=10).name == "random"
-    assert resolve(None, 5, points=10).name == "pct"
+@pytest.mark.parametrize("seed", range(20))
+def test_without_a_name_it_is_swarm(seed: int) -> None:
+    assert resolve(None, seed, points=10) == resolve("swarm", seed, points=10)
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_strategy_that_learns_cannot_be_had_for_a_seed_alone(name: str) -> None:
+    with pytest.raises(BadInput, match=f"'{name}' learns"):
+        resolve(name, 0)
 
 
 def test_depth_of_pct_is_drawn_from_the_seed_unless_given() -> None:
@@ -213,6 +219,7 @@ GOLDEN = {
     "pct-fair": "1111330001110000000000222222110",
     "pos": "0123221110111102111100001000101",
     "surw": "012313000111111110001111",
+    "swarm": "222122222221111111011000001",
 }
 """The schedule choices of `busy` for seed 11, the same on every Python."""
 

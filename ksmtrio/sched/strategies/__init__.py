@@ -20,6 +20,7 @@ from ksmtrio.sched.strategies.profile import Profile
 from ksmtrio.sched.strategies.random import RandomStrategy
 from ksmtrio.sched.strategies.round_robin import RoundRobin
 from ksmtrio.sched.strategies.surw import SelectiveWalk
+from ksmtrio.sched.strategies.swarm import Speeds, draw_member
 from ksmtrio.sched.strategies.urw import UniformWalk
 
 STRATEGIES: Final[dict[str, str]] = {
@@ -30,11 +31,21 @@ STRATEGIES: Final[dict[str, str]] = {
     "pct-fair": "pct for as long as an execution is expected to be, then random",
     "pos": "partial order sampling: random priorities of events, drawn anew where they race",
     "surw": "uniform over the orders of the operations on one shared word, drawn from the seed",
+    "swarm": "each seed draws a strategy, its parameters and how fast each actor is; the default",
     "replay": "choices from a trace or a list; used by the verb of that name",
 }
-"""Strategy name -> description."""
+"""Name -> description of each strategy whose choices are a function of a seed alone."""
 
-NO_PROFILE: Final = frozenset({"random", "round-robin", "pos"})
+LEARNING: Final[dict[str, str]] = {
+    "reads-from": "has reads see writes that no earlier execution of the block had them see",
+    "portfolio": "shares executions out among all strategies, by what each has shown that was new",
+}
+"""Name -> description of each strategy that learns; see `ksmtrio.sched.strategies.session`."""
+
+DEFAULT: Final = "swarm"
+"""What is meant where no strategy is named."""
+
+NO_PROFILE: Final = frozenset({"random", "round-robin", "pos", "reads-from"})
 """Strategies that want to know nothing of earlier executions."""
 
 _PCT_DEPTHS: Final = (2, 3, 4, 5)
@@ -45,7 +56,7 @@ class StrategySpec:
     """A strategy by name and seed, with every effective parameter. Plain data.
 
     Attributes:
-        name: a key of `STRATEGIES`.
+        name: a strategy, or ``A/B``: strategy A had B make the choices.
         seed: any integer from 0 on.
         depth: of `pct` and `pct-fair`, 0 elsewhere.
         points: their expected number of schedule choices, 0 elsewhere.
@@ -72,19 +83,24 @@ def resolve(
     """Return the effective parameters for a seed.
 
     Args:
-        name: a strategy; None lets the seed's parity pick `pct` (odd) or `random` (even).
+        name: a strategy that does not learn; None means `DEFAULT`.
         seed: of the execution.
         points: the number of schedule choices where it is known; 0 goes by the profile.
         depth: PCT depth; None draws it from the seed.
         profile: what earlier executions of the subject were like.
 
     Raises:
-        BadInput: unknown name.
+        BadInput: unknown name, or that of a strategy that learns.
     """
     if name is None:
-        name = "pct" if seed % 2 else "random"
-    if name not in STRATEGIES or name == "replay":
-        known = ", ".join(s for s in STRATEGIES if s != "replay")
+        name = DEFAULT
+    if name == "swarm":
+        drawn = resolve(draw_member(seed), seed, points=points, depth=depth, profile=profile)
+        return attrs.evolve(drawn, name=f"swarm/{drawn.name}")
+    if name in LEARNING:
+        raise BadInput(f"strategy {name!r} learns: a seed means nothing outside of its session")
+    if name not in _MAKERS:
+        known = ", ".join([*_MAKERS, "swarm", *LEARNING])
         raise BadInput(f"unknown strategy {name!r}; choose one of: {known}")
     if name in {"pct", "pct-fair"}:
         if depth is None:
@@ -114,4 +130,6 @@ _MAKERS: Final[dict[str, Callable[[StrategySpec], Strategy]]] = {
 
 def build(spec: StrategySpec) -> Strategy:
     """Return a fresh instance for one execution."""
-    return _MAKERS[spec.name](spec)
+    name = spec.name.removeprefix("swarm/")
+    strategy = _MAKERS[name](spec)
+    return strategy if name == spec.name else Speeds(strategy, spec.seed)

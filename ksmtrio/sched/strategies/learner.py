@@ -8,27 +8,27 @@ that equal histories lead to equal choices. Tests: `tests/unit/test_session.py`.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 import attrs
 
+from ksmtrio.sched.strategies import StrategySpec
 from ksmtrio.sched.strategies.base import Strategy
+
+BLOCK: Final = 64
+"""Executions of a session: enough to learn from, and few enough to execute again for one seed."""
 
 
 @attrs.frozen
 class Feedback:
-    """What one execution came to, as far as a learner may know it.
+    """What one execution came to, as far as its strategy could not see that itself.
 
     Attributes:
-        new_behaviour: its behaviour was not seen before in the session.
-        behaviour: hash of its behaviour: which write each read saw, in which order locks went.
         found: it showed a finding.
         points: schedule points it passed: its cost.
         choices: schedule choices among them.
     """
 
-    new_behaviour: bool
-    behaviour: int
     found: bool
     points: int
     choices: int
@@ -39,6 +39,10 @@ class Learner(Protocol):
 
     def strategy(self, number: int) -> Strategy:
         """Return the strategy for execution `number` of the session, counted from 0."""
+        ...
+
+    def spec(self, number: int) -> StrategySpec:
+        """Return name, seed and parameters of an execution whose strategy was handed out."""
         ...
 
     def learn(self, number: int, strategy: Strategy, feedback: Feedback) -> None:

@@ -26,8 +26,9 @@ import attrs
 
 from ksmtrio.prng import Stream
 from ksmtrio.sched.actor_state import ActorState
+from ksmtrio.sched.strategies import StrategySpec
 from ksmtrio.sched.strategies.base import Strategy
-from ksmtrio.sched.strategies.learner import Feedback
+from ksmtrio.sched.strategies.learner import BLOCK, Feedback
 from ksmtrio.sched.strategies.sightings import INITIAL, Event, Pair, Sightings, reads, writes
 
 _PLAIN_ONE_IN: Final = 8
@@ -172,11 +173,12 @@ class ReadsFromLearner:
 
     Args:
         seed: of the session.
-        base: returns the strategy that picks where no wish has a say, by number of execution.
+        base: returns the strategy that picks where no wish has a say, by seed of the execution.
     """
 
     def __init__(self, seed: int, base: Callable[[int], Strategy]) -> None:
         self._stream = Stream(seed, "reads-from")
+        self._first = seed * BLOCK
         self._base = base
         self._readers: dict[Event, int] = {}
         self._writers: dict[Event, int] = {}
@@ -192,7 +194,12 @@ class ReadsFromLearner:
 
     def strategy(self, number: int) -> ReadsFrom:
         """Return the strategy for the next abstract schedule."""
-        return ReadsFrom(self._base(number), self._next(), patience=self._longest)
+        base = self._base(self._first + number)
+        return ReadsFrom(base, self._next(), patience=self._longest)
+
+    def spec(self, number: int) -> StrategySpec:
+        """Return name and seed; the wishes are a matter of the session so far."""
+        return StrategySpec("reads-from", self._first + number)
 
     def learn(self, number: int, strategy: Strategy, feedback: Feedback) -> None:
         """Keep the abstract schedule if it led to something new."""

@@ -10,17 +10,17 @@ too; theirs need no earlier execution. Tests: `tests/unit/test_session.py`.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
 
-from ksmtrio.sched.strategies import StrategySpec, build, resolve
+from ksmtrio.sched.strategies import LEARNING, STRATEGIES, StrategySpec, build, resolve
 from ksmtrio.sched.strategies.base import Strategy
-from ksmtrio.sched.strategies.learner import Feedback, Learner
+from ksmtrio.sched.strategies.learner import BLOCK, Feedback, Learner
+from ksmtrio.sched.strategies.portfolio import Decision, Portfolio
+from ksmtrio.sched.strategies.pos import PartialOrderSampling
 from ksmtrio.sched.strategies.profile import Profile
+from ksmtrio.sched.strategies.reads_from import ReadsFromLearner
 
 __all__ = ["BLOCK", "Feedback", "Session"]
-
-BLOCK: Final = 64
-"""Executions of a session: enough to learn from, and few enough to execute again for one seed."""
 
 
 class Memoryless:
@@ -79,18 +79,36 @@ class Session:
         depth: int | None = None,
         profile: Profile = Profile(),  # noqa: B008 - frozen
     ) -> None:
-        self._plain = Memoryless(name, seed, points=points, depth=depth, profile=profile)
-        self._learner: Learner = self._plain
-        self.learns = False
-        self._plain.spec(0)
+        def plain(member: str | None) -> Memoryless:
+            return Memoryless(member, seed, points=points, depth=depth, profile=profile)
 
-    def spec(self, number: int) -> StrategySpec:
-        """Return name, seed and parameters of execution `number`, for reports and traces."""
-        return self._plain.spec(number)
+        self.learns = name in LEARNING
+        self._learner: Learner
+        if not self.learns:
+            self._learner = plain(name)
+            self._learner.spec(0)
+            return
+        guided = ReadsFromLearner(seed, PartialOrderSampling)
+        self._learner = guided
+        if name == "portfolio":
+            members = {member: plain(member) for member in STRATEGIES if member != "replay"}
+            self._learner = Portfolio(seed, {**members, "reads-from": guided}, guided)
 
     def strategy(self, number: int) -> Strategy:
         """Return the strategy for execution `number`; a session that learns goes in order."""
         return self._learner.strategy(number)
+
+    def spec(self, number: int) -> StrategySpec:
+        """Return name, seed and parameters of execution `number`, for reports and traces.
+
+        Where the session learns, after its strategy was asked for.
+        """
+        return self._learner.spec(number)
+
+    @property
+    def decisions(self) -> Sequence[Decision]:
+        """What the portfolio decided so far, in order; empty for all other strategies."""
+        return self._learner.decisions if isinstance(self._learner, Portfolio) else ()
 
     def learn(self, number: int, strategy: Strategy, feedback: Feedback) -> None:
         """Tell what became of the execution that `strategy` steered."""
