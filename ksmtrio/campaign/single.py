@@ -15,13 +15,15 @@ import trio
 from ksmtrio.campaign.findings import DistinctFinding, Sighting, save_trace
 from ksmtrio.campaign.interleaving import load_interleaving
 from ksmtrio.campaign.known import known_issues_of, match_known
+from ksmtrio.campaign.sessions import open_session
 from ksmtrio.errors import BadInput
 from ksmtrio.execution import Outcome, Plan, execute, probe, record_execution
 from ksmtrio.kconfig import Kernel
 from ksmtrio.scenario import Scenario
-from ksmtrio.sched.hosts import HOST_DEFAULT
-from ksmtrio.sched.strategies import NO_PROFILE, StrategySpec, resolve
+from ksmtrio.sched.strategies import NO_PROFILE, StrategySpec
 from ksmtrio.sched.strategies.interleave import Followed, Interleave
+from ksmtrio.sched.strategies.profile import Profile
+from ksmtrio.sched.strategies.session import BLOCK
 from ksmtrio.subject import KernelSubject
 from ksmtrio.trace.recorder import Recorder
 
@@ -79,20 +81,19 @@ def run_once(
     record: Path | None,
     traces: Path,
     interleave: Path | None = None,
-    host: str = HOST_DEFAULT,
 ) -> RunReport:
     """Execute once; write the full log where asked to, and wherever something was found.
 
     Args:
         scenario: what to emulate.
         kernel: which kernel.
-        strategy: None lets the seed pick.
+        strategy: None means the default. Where it learns, the seeds before this one of its block
+            are executed first.
         depth: PCT depth; None draws it from the seed.
         seed: of the strategy.
         record: file for the full log; None writes one into `traces` if there is a finding.
         traces: directory for traces of findings.
         interleave: file of an interleaving to follow, instead of a strategy.
-        host: what runs the actors.
 
     Raises:
         BadInput: unknown strategy, impossible start state, a file cannot be written, or the
@@ -100,11 +101,11 @@ def run_once(
         EmulatorError: a fault of ours.
     """
     if interleave is None:
-        return trio.run(_run_once, scenario, kernel, (strategy, seed, depth), record, traces, host)
+        return trio.run(_run_once, scenario, kernel, (strategy, seed, depth), record, traces)
     if strategy is not None or depth is not None:
         raise BadInput("an interleaving takes every choice; leave out --strategy and --depth")
     given = load_interleaving(interleave, scenario)
-    return trio.run(_follow, scenario, kernel, given, record, traces, host)
+    return trio.run(_follow, scenario, kernel, given, record, traces)
 
 
 async def _run_once(
@@ -113,26 +114,20 @@ async def _run_once(
     wanted: tuple[str | None, int, int | None],
     record: Path | None,
     traces: Path,
-    host: str,
 ) -> RunReport:
     strategy, seed, depth = wanted
-    spec = resolve(strategy, seed, depth=depth)
-    if spec.name not in NO_PROFILE:
-        profile = await probe(KernelSubject(scenario, kernel))
-        spec = resolve(strategy, seed, depth=depth, profile=profile)
-    return await _report(scenario, kernel, spec, spec, record, traces, host)
+    subject = KernelSubject(scenario, kernel)
+    profile = Profile() if strategy in NO_PROFILE else await probe(subject)
+    session = await open_session(subject, strategy, seed, depth=depth, profile=profile)
+    steering, spec = session.strategy(seed % BLOCK), session.spec(seed % BLOCK)
+    return await _report(scenario, kernel, steering, spec, record, traces)
 
 
 async def _follow(
-    scenario: Scenario,
-    kernel: Kernel,
-    given: Interleave,
-    record: Path | None,
-    traces: Path,
-    host: str,
+    scenario: Scenario, kernel: Kernel, given: Interleave, record: Path | None, traces: Path
 ) -> RunReport:
     spec = StrategySpec("interleave", 0)
-    report = await _report(scenario, kernel, given, spec, record, traces, host)
+    report = await _report(scenario, kernel, given, spec, record, traces)
     return attrs.evolve(report, followed=given.followed())
 
 
@@ -143,21 +138,19 @@ async def _report(
     spec: StrategySpec,
     record: Path | None,
     traces: Path,
-    host: str,
 ) -> RunReport:
     if record is None:
-        outcome = await execute(scenario, kernel, plan, recorder=Recorder(), host=host)
+        outcome = await execute(scenario, kernel, plan, recorder=Recorder())
     else:
-        outcome = await record_execution(scenario, kernel, plan, record, made_by=spec, host=host)
+        outcome = await record_execution(scenario, kernel, plan, record, made_by=spec)
     trace = record
-    subject = KernelSubject(scenario, kernel)
     known = known_issues_of(kernel)
     findings = []
     for seen in outcome.findings:
         sighting = Sighting(seen, spec, outcome.choices)
         if trace is None:
-            trace = (await save_trace(subject, sighting, traces)).path
-        found = DistinctFinding(sighting, subject, 1, count=1, trace=trace)
+            trace = (await save_trace(scenario, kernel, sighting, traces)).path
+        found = DistinctFinding(sighting, scenario, 1, count=1, trace=trace)
         found.by_scenario[scenario.name] = 1
         found.known = match_known(seen.signature, known)
         findings.append(found)

@@ -21,6 +21,7 @@ import trio
 import trio_parallel  # type: ignore[import-untyped]
 
 from ksmtrio.campaign.canary import Canary, canary_job, judge_canary
+from ksmtrio.campaign.decisions import DecisionLog
 from ksmtrio.campaign.evidence import DistinctCount, Evidence
 from ksmtrio.campaign.findings import (
     TRACES_DEFAULT,
@@ -36,8 +37,8 @@ from ksmtrio.campaign.workers import ChunkResult, Job, prepare_worker, run_job
 from ksmtrio.errors import BadInput, KsmtrioError
 from ksmtrio.kconfig import Kernel
 from ksmtrio.scenario import Scenario
-from ksmtrio.sched.hosts import HOST_DEFAULT
-from ksmtrio.subject import KernelSubject, Subject
+from ksmtrio.sched.strategies import LEARNING
+from ksmtrio.sched.strategies.session import BLOCK
 from ksmtrio.trace.verdict import Verdict
 
 SECONDS_DEFAULT: Final = 60.0
@@ -63,7 +64,7 @@ class StressPlan:
 
     Attributes:
         scenarios: executed in turn.
-        strategy: None lets each seed pick.
+        strategy: None means the default.
         depth: PCT depth; None draws it from the seed.
         first_seed: of every scenario.
         runs: executions in all; None means no such bound.
@@ -71,7 +72,6 @@ class StressPlan:
         seconds: time budget; None means no such bound.
         jobs: worker processes.
         traces: directory for traces of findings.
-        host: what runs the actors in the workers; traces are written on host trio.
         canary: whether the canary is part of it; always, except in tests.
     """
 
@@ -85,7 +85,6 @@ class StressPlan:
     seconds: float | None = None
     jobs: int = 1
     traces: Path = Path(TRACES_DEFAULT)
-    host: str = HOST_DEFAULT
     canary: bool = True
 
     def seeds_of(self, index: int) -> int | None:
@@ -126,6 +125,8 @@ class StressReport:
         verdict: over all findings, known or not.
         stopped: why it ended.
         findings: by first execution.
+        strategies: name, with that of who made the choices -> executions.
+        decisions: file with the decisions of the portfolio, if there were any.
         fault: a fault of ours, in one line; the rest is what was there before it.
         unsaved: why a trace could not be written, in one line; that ends a campaign, too.
     """
@@ -140,6 +141,8 @@ class StressReport:
     canary: Canary | None
     kernel: Kernel
     scenarios: tuple[str, ...]
+    strategies: Counter[str]
+    decisions: Path | None = None
     fault: str | None = None
     unsaved: str | None = None
 
@@ -167,24 +170,35 @@ class StressReport:
             "evidence": self.evidence.to_json(),
             "kernel": self.kernel.name,
             "scenarios": list(self.scenarios),
+            "strategies": dict(sorted(self.strategies.items())),
+            "decisions": None if self.decisions is None else str(self.decisions),
             "fault": self.fault,
             "unsaved": self.unsaved,
         }
 
 
 class _Feed:
-    """Hands out seeds of one scenario in chunks that take a worker about `_CHUNK_SECONDS`."""
+    """Hands out seeds of one scenario in chunks that take a worker about `_CHUNK_SECONDS`.
 
-    def __init__(self, scenario: Scenario, first_seed: int, seeds: int | None) -> None:
+    Where a strategy learns, chunks end with blocks, so that nothing is executed twice.
+    """
+
+    def __init__(
+        self, scenario: Scenario, first_seed: int, seeds: int | None, *, whole_blocks: bool = False
+    ) -> None:
         self.scenario = scenario
+        self._whole_blocks = whole_blocks
         self.next_seed = first_seed
         self.left = seeds
         self._chunk = _CHUNK_FIRST
 
     def take(self) -> tuple[int, int]:
         """Return first seed and count of the next chunk; count 0: all were handed out."""
-        count = self._chunk if self.left is None else min(self._chunk, self.left)
-        first = self.next_seed
+        first, count = self.next_seed, self._chunk
+        if self._whole_blocks:
+            count += -(first + count) % BLOCK
+        if self.left is not None:
+            count = min(count, self.left)
         self.next_seed += count
         if self.left is not None:
             self.left -= count
@@ -227,7 +241,12 @@ class Campaign:
         self._interruption = interruption
         self._known = known_issues_of(plan.kernel, known)
         self._feeds = [
-            _Feed(scenario, plan.first_seed, plan.seeds_of(index))
+            _Feed(
+                scenario,
+                plan.first_seed,
+                plan.seeds_of(index),
+                whole_blocks=plan.strategy in LEARNING,
+            )
             for index, scenario in enumerate(plan.scenarios)
         ]
         self._turn = 0
@@ -238,6 +257,8 @@ class Campaign:
         self._ours: set[Path] = set()
         self._marks = {scenario.name: Counter[str]() for scenario in plan.scenarios}
         self._schedules = [DistinctCount() for _ in plan.scenarios]
+        self._strategies: Counter[str] = Counter()
+        self._decisions = DecisionLog(plan.traces)
         self._canary: Canary | None = None
         self._stopped: Stopped | None = None
         self._fault: str | None = None
@@ -351,7 +372,6 @@ class Campaign:
                     depth=self.plan.depth,
                     first_seed=first,
                     count=count,
-                    host=self.plan.host,
                     budget_s=left,
                 )
         return None
@@ -367,24 +387,33 @@ class Campaign:
         self._points += result.points
         self._marks[job.scenario.name].update(result.marks)
         self._schedules[index].update(result.schedules)
+        self._strategies.update(result.strategies)
+        self._log(job, result)
         for sighting in result.sightings:
             number = (sighting.spec.seed - self.plan.first_seed) * len(self._feeds) + index + 1
-            self._note(KernelSubject(job.scenario, job.kernel), sighting, number)
+            self._note(job.scenario, sighting, number)
         for signature, count in result.counts.items():
             distinct = self._findings[signature]
             distinct.count += count
             distinct.by_scenario[job.scenario.name] += count
 
-    def _note(self, subject: Subject, sighting: Sighting, number: int) -> None:
+    def _log(self, job: Job, result: ChunkResult) -> None:
+        try:
+            self._decisions.add(job.scenario.name, result.decisions)
+        except BadInput as error:
+            self._unwritable = self._unwritable or str(error)
+            self.stop("fault")
+
+    def _note(self, scenario: Scenario, sighting: Sighting, number: int) -> None:
         signature = sighting.finding.signature
         distinct = self._findings.get(signature)
         if distinct is None:
-            distinct = DistinctFinding(sighting, subject, number)
+            distinct = DistinctFinding(sighting, scenario, number)
             distinct.known = match_known(signature, self._known)
             self._findings[signature] = distinct
         elif number < distinct.first_execution:
             distinct.sighting = sighting
-            distinct.subject = subject
+            distinct.scenario = scenario
             distinct.first_execution = number
         else:
             return
@@ -403,7 +432,9 @@ class Campaign:
                 distinct = self._findings[signature]
                 sighting = distinct.sighting
                 try:
-                    saved = await save_trace(distinct.subject, sighting, self.plan.traces)
+                    saved = await save_trace(
+                        distinct.scenario, self.plan.kernel, sighting, self.plan.traces
+                    )
                 except BadInput as error:
                     self._unsaved.clear()
                     self._unwritable = self._unwritable or str(error)
@@ -496,6 +527,8 @@ class Campaign:
             canary=self._canary,
             kernel=self.plan.kernel,
             scenarios=tuple(scenario.name for scenario in self.plan.scenarios),
+            strategies=self._strategies,
+            decisions=self._decisions.path,
             fault=self._fault,
             unsaved=self._unwritable,
         )

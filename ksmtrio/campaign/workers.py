@@ -16,13 +16,15 @@ import trio
 
 from ksmtrio.campaign.evidence import DistinctCount, hash_of
 from ksmtrio.campaign.findings import Sighting
+from ksmtrio.campaign.sessions import feedback_of, open_session
 from ksmtrio.errors import BadInput, KsmtrioError
 from ksmtrio.execution import Outcome, execute, probed
 from ksmtrio.kconfig import Kernel
 from ksmtrio.scenario import Scenario
-from ksmtrio.sched.hosts import HOST_DEFAULT
-from ksmtrio.sched.strategies import NO_PROFILE, resolve
+from ksmtrio.sched.strategies import DEFAULT, NO_PROFILE
+from ksmtrio.sched.strategies.portfolio import Decision
 from ksmtrio.sched.strategies.profile import Profile
+from ksmtrio.sched.strategies.session import BLOCK, Session
 from ksmtrio.subject import KernelSubject
 
 
@@ -31,10 +33,9 @@ class Job:
     """A range of seeds for one worker.
 
     Attributes:
-        strategy: None lets each seed pick.
+        strategy: None means the default.
         depth: PCT depth; None draws it from the seed.
         first_seed, count: the seeds.
-        host: what runs the actors.
         budget_s: stop early after so many seconds, but never before the first execution.
         stop_at: (oracle, kind) of a finding that ends the job.
     """
@@ -45,7 +46,6 @@ class Job:
     depth: int | None
     first_seed: int
     count: int
-    host: str = HOST_DEFAULT
     budget_s: float | None = None
     stop_at: tuple[str, str] | None = None
 
@@ -62,6 +62,8 @@ class ChunkResult:
         counts: signature -> executions that showed it.
         marks: mark -> executions that reached it.
         schedules: hashes for `DistinctCount`.
+        strategies: name, with that of who made the choices -> executions.
+        decisions: of the portfolio, an execution each.
         stopped: the finding of `stop_at` was seen; it is in the last execution.
         fault: a fault of ours, in one line; it is no result.
     """
@@ -73,6 +75,8 @@ class ChunkResult:
     counts: Counter[str]
     marks: Counter[str]
     schedules: tuple[int, ...]
+    strategies: Counter[str] = attrs.field(factory=Counter)
+    decisions: tuple[Decision, ...] = ()
     stopped: bool = False
     fault: str | None = None
 
@@ -89,6 +93,8 @@ class _Tally:
         self.counts: Counter[str] = Counter()
         self.marks: Counter[str] = Counter()
         self.schedules = DistinctCount()
+        self.strategies: Counter[str] = Counter()
+        self.decisions: list[Decision] = []
         self.stopped = False
         self.fault: str | None = None
 
@@ -101,20 +107,27 @@ class _Tally:
     async def run(self) -> None:
         """Execute the seeds of the job."""
         job = self.job
-        profile = _profile(job)
+        session: Session | None = None
         end = None if job.budget_s is None else trio.current_time() + job.budget_s
         for seed in range(job.first_seed, job.first_seed + job.count):
-            spec = resolve(job.strategy, seed, depth=job.depth, profile=profile)
+            number = seed % BLOCK
             try:
-                outcome = await execute(job.scenario, job.kernel, spec, host=job.host)
+                if session is None or number == 0:
+                    session = await self._session(seed)
+                strategy = session.strategy(number)
+                outcome = await execute(job.scenario, job.kernel, strategy)
             except BadInput:
                 raise
             except KsmtrioError as error:
                 self.fault = (
                     f"{error} (scenario {job.scenario.source}, kernel {job.kernel.name}, "
-                    f"strategy {spec.name}, seed {seed})"
+                    f"strategy {job.strategy or DEFAULT}, seed {seed})"
                 )
                 return
+            session.learn(number, strategy, feedback_of(outcome))
+            spec = session.spec(number)
+            self.strategies[spec.name] += 1
+            self.decisions += session.decisions[number:]
             self._add(outcome)
             if not gc.isenabled():
                 gc.collect(0)
@@ -125,6 +138,16 @@ class _Tally:
                 self.stopped |= (finding.oracle, finding.kind) == job.stop_at
             if self.stopped or (end is not None and trio.current_time() >= end):
                 return
+
+    async def _session(self, seed: int) -> Session:
+        job = self.job
+        return await open_session(
+            KernelSubject(job.scenario, job.kernel),
+            job.strategy,
+            seed,
+            depth=job.depth,
+            profile=_profile(job),
+        )
 
     def _add(self, outcome: Outcome) -> None:
         self.executions += 1
@@ -157,6 +180,8 @@ def run_job(job: Job) -> ChunkResult:
         counts=tally.counts,
         marks=tally.marks,
         schedules=tuple(tally.schedules.hashes()),
+        strategies=tally.strategies,
+        decisions=tuple(tally.decisions),
         stopped=tally.stopped,
         fault=tally.fault,
     )

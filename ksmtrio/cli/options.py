@@ -14,7 +14,6 @@ import click
 
 from ksmtrio.cli.output import Output
 from ksmtrio.kconfig import build_kernel
-from ksmtrio.sched.hosts import HOST_DEFAULT, HOSTS
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
@@ -90,25 +89,9 @@ def strategy_options(function: Verb) -> Verb:
     """Add --strategy and --depth."""
     return _with(
         function,
-        click.option(
-            "--strategy", metavar="NAME", help="Default: an odd seed picks pct, an even one random."
-        ),
+        click.option("--strategy", metavar="NAME", help="See `list strategies`. Default: swarm."),
         click.option(
             "--depth", type=click.IntRange(1, 64), help="PCT depth. Default: drawn from the seed."
-        ),
-    )
-
-
-def host_option(function: Verb) -> Verb:
-    """Add --host."""
-    return _with(
-        function,
-        click.option(
-            "--host",
-            type=click.Choice(list(HOSTS)),
-            default=HOST_DEFAULT,
-            show_default=True,
-            help="What runs the actors; the digests are the same, bare is faster.",
         ),
     )
 

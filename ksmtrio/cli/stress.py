@@ -16,7 +16,6 @@ from ksmtrio.cli.options import (
     Duration,
     SeedRange,
     finding_options,
-    host_option,
     jobs_default,
     kernel_options,
     output_options,
@@ -48,7 +47,6 @@ from ksmtrio.scenario import builtin_names, load_scenario
 @strategy_options
 @kernel_options
 @finding_options
-@host_option
 @output_options
 def command(
     scenarios: tuple[str, ...],
@@ -61,7 +59,6 @@ def command(
     kernel: Kernel,
     traces: Path,
     fail_on: str,
-    host: str,
     output: Output,
 ) -> None:
     """Execute many seeds of each SCENARIO (default: all built-in ones) and report what was found.
@@ -80,7 +77,6 @@ def command(
         seconds=seconds if bounded else SECONDS_DEFAULT,
         jobs=jobs,
         traces=traces,
-        host=host,
     )
     with Interruption() as interruption:
         with ProgressLine(output) as progress:
@@ -121,6 +117,8 @@ def _print(output: Output, report: StressReport) -> None:
         output.detail(f"  at 95 % confidence an execution shows something with p < {bound:.2g}")
     if report.canary is not None and report.canary.found:
         output.detail(f"  canary found after {report.canary.executions} executions")
+    if report.decisions is not None:
+        output.detail(f"  decisions of the portfolio: {report.decisions}")
     _print_marks(output, report)
     print_findings(output, report.findings)
 

@@ -22,14 +22,11 @@ _WORDS: Final = {
 
 
 class AssertionOracle(NoticeOracle):
-    """The checks of a program that is no kernel; one that fails ends the execution.
-
-    So does an exception that a task raises.
-    """
+    """The checks of a program that is no kernel; one that fails ends the execution."""
 
     name = "bugs"
-    description = "every check of the program holds, no task raises an exception"
-    kinds: ClassVar[Mapping[str, bool]] = {"assertion": True, "exception": True}
+    description = "every check of the program holds"
+    kinds: ClassVar[Mapping[str, bool]] = {"assertion": True}
 
 
 class BugsOracle(NoticeOracle):

@@ -6,9 +6,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
-import attrs
 import pytest
 import trio
 from click.testing import CliRunner
@@ -96,9 +96,10 @@ def test_report_ends_with_a_command():
     assert result.stdout.splitlines()[-1].strip().startswith("ksmtrio replay .ksmtrio/first_race-")
 
 
-def test_findings_do_not_depend_on_the_number_of_workers():
+@pytest.mark.parametrize("strategy", [None, "reads-from", "portfolio"])
+def test_findings_do_not_depend_on_the_number_of_workers(strategy):
     def told(jobs):
-        found = campaign(jobs=jobs, runs=120, traces=Path(f"traces{jobs}"))
+        found = campaign(jobs=jobs, runs=140, traces=Path(f"traces{jobs}"), strategy=strategy)
         return [
             (f.sighting.finding, f.sighting.spec, f.first_execution, f.count, f.trace.name)
             for f in found.findings
@@ -107,13 +108,38 @@ def test_findings_do_not_depend_on_the_number_of_workers():
     assert told(1) == told(2)
 
 
-def test_findings_do_not_depend_on_the_host():
-    given = ("first_race", *BROKEN, "--runs", "60", "--jobs", "1")
-    reports = [report(*given, "--host", host)[1] for host in ("trio", "bare")]
-    for found in reports:
-        for timing in ("seconds", "executions_per_s", "points_per_s"):
-            del found[timing]
-    assert reports[0] == reports[1]
+def test_seed_of_a_strategy_that_learns_shows_the_same_when_it_is_run_alone():
+    _, found = report(
+        *("first_race", *BROKEN, "--strategy", "portfolio", "--seeds", "66:110", "--jobs", "1")
+    )
+    first = found["findings"][0]
+    assert first["seed"] >= 66
+    wanted = ["run", "first_race", *BROKEN, "--strategy", "portfolio", "--json"]
+    again = CliRunner().invoke(cli, [*wanted, "--seed", str(first["seed"])])
+    assert again.exit_code == 1
+    shown = json.loads(again.stdout)
+    assert shown["strategy"] == first["strategy"]
+    assert shown["findings"][0]["signature"] == first["signature"]
+    assert Path(shown["trace"]).read_bytes() == Path(first["trace"]).read_bytes()
+
+
+def test_decisions_of_the_portfolio_are_written_and_counted():
+    _, found = report("first_race", "--strategy", "portfolio", "--runs", "100", "--jobs", "2")
+    lines = [json.loads(line) for line in Path(found["decisions"]).read_text().splitlines()]
+    assert sorted(line["seed"] for line in lines) == list(range(100))
+    counted = Counter(line["member"] for line in lines)
+    shares = Counter()
+    for name, count in found["strategies"].items():
+        shares[name.split("/")[1]] += count
+    assert shares == counted
+    assert shares["random"] >= 13
+
+
+def test_default_draws_a_strategy_for_each_seed():
+    _, found = report("first_race", "--runs", "60", "--jobs", "1")
+    assert len(found["strategies"]) > 3
+    assert all(name.startswith("swarm/") for name in found["strategies"])
+    assert found["decisions"] is None
 
 
 def test_traces_do_not_depend_on_the_number_of_workers():
@@ -184,12 +210,13 @@ def test_missed_canary_is_loud_and_code_4(monkeypatch):
 
 
 def test_finding_that_does_not_come_back_is_a_fault(monkeypatch):
-    real = findings.record_subject
+    real = findings.record_execution
 
-    async def other_kernel(subject, plan_, path, **options):
-        return await real(attrs.evolve(subject, kernel=build_kernel()), plan_, path, **options)
+    async def other_kernel(scenario, kernel, plan_, path, **options):
+        del kernel
+        return await real(scenario, build_kernel(), plan_, path, **options)
 
-    monkeypatch.setattr(findings, "record_subject", other_kernel)
+    monkeypatch.setattr(findings, "record_execution", other_kernel)
     found = campaign()
     assert "did not come back" in found.fault
     assert found.stopped == "fault"

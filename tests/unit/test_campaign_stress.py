@@ -22,6 +22,7 @@ from ksmtrio.kconfig import build_kernel
 from ksmtrio.oracles.base import Finding
 from ksmtrio.sched.choices import Choices
 from ksmtrio.sched.strategies import StrategySpec
+from ksmtrio.sched.strategies.session import BLOCK
 
 
 def plan(names="abc", **changes):
@@ -77,6 +78,20 @@ def test_chunks_grow_to_what_a_worker_does_in_a_moment():
     assert third.count == 1
 
 
+@pytest.mark.parametrize("strategy", ["reads-from", "portfolio"])
+def test_chunks_of_a_strategy_that_learns_end_with_blocks(strategy):
+    campaign = Campaign(plan("a", runs=1_000, first_seed=70, strategy=strategy), known=())
+    ends = []
+    while (found := campaign._next_job()) is not None:
+        _, job = found
+        ends.append(job.first_seed + job.count)
+        campaign._feeds[0].learn(result(executions=job.count, seconds=0.01))
+    assert len(ends) > 2
+    assert ends[0] == 2 * BLOCK
+    assert all(end % BLOCK == 0 for end in ends[:-1])
+    assert ends[-1] == 1_070
+
+
 def test_campaign_without_anything_to_execute_is_bad_input():
     with pytest.raises(BadInput, match="no scenario"):
         Campaign(plan(""), known=())
@@ -98,11 +113,12 @@ def test_earlier_sighting_that_comes_while_one_is_saved_is_saved_too(tmp_path, m
     campaign = Campaign(plan("ab", traces=tmp_path), known=())
     a, b = campaign.plan.scenarios
 
-    async def save(subject, seen, directory):
+    async def save(scenario, kernel, seen, directory):
+        del kernel
         if seen.spec.seed == 9:
             campaign._note(a, sighting(4), 5)
             await trio.lowlevel.checkpoint()
-        path = directory / f"{subject.name}-{seen.spec.seed}"
+        path = directory / f"{scenario.name}-{seen.spec.seed}"
         path.write_text("x")
         return SavedTrace(path, created=True)
 
