@@ -33,6 +33,8 @@ class ActorState:
         cpu: the CPU it runs on; owns pagevecs and per-CPU page lists.
         background: does not keep an execution from ending once it has no work (ksmd).
         like: class of identical actors, which may be taken for one another, or None.
+        remembers: what it learned may be looked at after its end: it is not only of the emulated
+            machine, but keeps results in variables.
         at: label of the pending, or last executed, operation.
         waiting_on: what it is blocked on.
         held: locks in order of acquisition.
@@ -60,6 +62,7 @@ class ActorState:
     idle: bool = False
     ready: Callable[[], bool] | None = None
     like: str | None = None
+    remembers: bool = False
     handle: Any = None
     created: dict[str, int] = attrs.field(factory=dict)
 

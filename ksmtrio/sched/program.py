@@ -169,7 +169,9 @@ class Program:
         """
         self.bodies.append(body)
         cpu = len(self.bodies) - 1
-        return self.rt.add_actor(name, cpu=cpu, background=background, born=born, like=like)
+        actor = self.rt.add_actor(name, cpu=cpu, background=background, born=born, like=like)
+        actor.remembers = True
+        return actor
 
     def check(self, condition: bool, message: str, at: str | None = None) -> None:  # noqa: FBT001 - as assert has it
         """Assert something; if it does not hold, that is a finding, and the execution ends."""

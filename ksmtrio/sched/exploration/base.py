@@ -152,14 +152,18 @@ class Preemptions:
 
     `free` is to be called at every schedule choice, in order, and `took` with what came of it.
 
+    Attributes:
+        behind: index of an actor that gave way -> whom it gave way to and who has had no turn yet,
+            as a set of bits by index.
+
     Source: Musuvathi, Qadeer, "Iterative Context Bounding for Systematic Testing of Multithreaded
     Programs", PLDI 2007; for actors that give way: "Fair Stateless Model Checking", PLDI 2008.
     """
 
-    __slots__ = ("_behind",)
+    __slots__ = ("behind",)
 
     def __init__(self) -> None:
-        self._behind: dict[int, int] = {}
+        self.behind: dict[int, int] = {}
 
     def free(self, enabled: Sequence[ActorState], current: ActorState | None) -> int:
         """Return the choices that do not count, as a set of bits; it is never empty.
@@ -176,7 +180,7 @@ class Preemptions:
                 others = 0
                 for actor in enabled:
                     others |= 1 << actor.index
-                self._behind[current.index] = others & ~(1 << current.index)
+                self.behind[current.index] = others & ~(1 << current.index)
         return self._after_a_pause(enabled)
 
     def _after_a_pause(self, enabled: Sequence[ActorState]) -> int:
@@ -189,7 +193,7 @@ class Preemptions:
             present |= 1 << actor.index
         runnable = sleeping = 0
         for place, actor in enumerate(enabled):
-            if self._behind.get(actor.index, 0) & present:
+            if self.behind.get(actor.index, 0) & present:
                 continue
             if actor.state is State.SLEEPING:
                 sleeping |= 1 << place
@@ -200,7 +204,7 @@ class Preemptions:
 
     def took(self, actor: ActorState) -> None:
         """Note who was picked."""
-        behind = self._behind
+        behind = self.behind
         if behind:
             behind.pop(actor.index, None)
             others = ~(1 << actor.index)

@@ -11,6 +11,7 @@ import attrs
 from ksmtrio.errors import BadInput
 from ksmtrio.sched.exploration.base import Explorer, Settings
 from ksmtrio.sched.exploration.dfs import Dfs
+from ksmtrio.sched.exploration.stateful import PLAIN, Stateful
 
 Factory: TypeAlias = Callable[[Settings], Explorer]
 """Makes an explorer. Raises BadInput: it cannot do what the settings ask."""
@@ -36,6 +37,11 @@ class ExplorerKind:
 EXPLORERS: Final[dict[str, ExplorerKind]] = {
     "dfs": ExplorerKind(
         "depth first, preemption bound by preemption bound (default: up to 2)", Dfs, bound=2
+    ),
+    "stateful": ExplorerKind(
+        "remembers visited states, folds identical tasks (mode plain: does not)",
+        Stateful,
+        modes=(PLAIN,),
     ),
 }
 """Explorer name -> what it is."""
