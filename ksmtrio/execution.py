@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias, TypedDict, TypeVar, Unpack
 import attrs
 import trio
 
-from ksmtrio.errors import EmulatorError, KsmtrioError, ReplayDiverged
+from ksmtrio.errors import BadInput, EmulatorError, KsmtrioError, ReplayDiverged
 from ksmtrio.kconfig import Kernel
 from ksmtrio.machine import Machine, build_machine
 from ksmtrio.mm.mm_types import Watchers
@@ -27,14 +27,14 @@ from ksmtrio.scenario import Scenario, parse_scenario
 from ksmtrio.sched.choices import Choices
 from ksmtrio.sched.host_bare import drive
 from ksmtrio.sched.hosts import HOST_DEFAULT, make_host
-from ksmtrio.sched.program import Program
+from ksmtrio.sched.program import Build, Program
 from ksmtrio.sched.runtime import Runtime
 from ksmtrio.sched.strategies import StrategySpec, build
 from ksmtrio.sched.strategies.base import Strategy
 from ksmtrio.sched.strategies.profile import Profile, Profiler, profile_of
 from ksmtrio.sched.strategies.replay import Replay
 from ksmtrio.sched.tap import Tap
-from ksmtrio.subject import KernelSubject, ProgramSubject, Subject
+from ksmtrio.subject import KernelSubject, ProgramSubject, Subject, recorded_subject
 from ksmtrio.trace.diff import Comparison, Difference
 from ksmtrio.trace.digest import digest_of
 from ksmtrio.trace.format import (
@@ -42,9 +42,11 @@ from ksmtrio.trace.format import (
     FindingRecord,
     Footer,
     Header,
+    ProgramFile,
     Record,
+    ScenarioText,
     build_header,
-    kernel_of,
+    executed_of,
 )
 from ksmtrio.trace.marks import MarkTracker
 from ksmtrio.trace.race_marks import MARKS
@@ -175,20 +177,30 @@ async def execute_program(
 ) -> Outcome:
     """Execute a program once; as `execute`, but there are no marks to watch for."""
     del marks
-    build = program.build()
+    build_program = program.build()
     try:
         rt = Runtime(_strategy(plan, exact=exact), make_host(host), recorder=recorder)
         running = Program(rt)
         findings = Findings(rt)
         for oracle in make_program_oracles():
             oracle.listen(rt, findings)
-        build(running)
+        _describe(program.name, build_program, running)
         await running.run()
         return _outcome(running, findings.all(), recorder, digest=final)
     except KsmtrioError:
         raise
     except Exception as error:
         raise EmulatorError(f"{program.name}: {_innermost(error)}") from error
+
+
+def _describe(name: str, build_program: Build, running: Program) -> None:
+    """Have a program name its tasks and words; what it raises is its author's to mend."""
+    try:
+        build_program(running)
+    except KsmtrioError:
+        raise
+    except Exception as error:
+        raise BadInput(f"{name}: {_innermost(error)}, while it was described") from error
 
 
 class How(TypedDict, total=False):
@@ -356,11 +368,25 @@ async def record_execution(
     shown: Path | None = None,
     host: str = HOST_DEFAULT,
 ) -> Outcome:
-    """Execute once and write the full log.
+    """Execute once and write the full log; as `record_subject`."""
+    return await record_subject(
+        KernelSubject(scenario, kernel), plan, path, made_by=made_by, shown=shown, host=host
+    )
+
+
+async def record_subject(
+    subject: Subject,
+    plan: Plan,
+    path: Path,
+    *,
+    made_by: StrategySpec | None = None,
+    shown: Path | None = None,
+    host: str = HOST_DEFAULT,
+) -> Outcome:
+    """Execute whatever it is once and write the full log.
 
     Args:
-        scenario: what to emulate.
-        kernel: which kernel.
+        subject: what to execute.
         plan: where choices come from.
         path: ``.jsonl`` or ``.jsonl.gz``; overwritten.
         made_by: for a list of choices: the strategy that once made them.
@@ -373,21 +399,33 @@ async def record_execution(
     """
     spec = plan if isinstance(plan, StrategySpec) else made_by
     with TraceWriter(path, shown=shown) as writer:
-        writer.header(header_of(scenario, kernel, spec))
-        outcome = await execute(scenario, kernel, plan, recorder=Recorder(writer.body), host=host)
+        writer.header(header_of(subject, spec))
+        recorder = Recorder(writer.body)
+        outcome = await execute_subject(subject, plan, recorder=recorder, host=host)
         writer.footer(footer_of(outcome))
     return outcome
 
 
-def header_of(scenario: Scenario, kernel: Kernel, spec: StrategySpec | None) -> Header:
+def header_of(subject: Subject, spec: StrategySpec | None) -> Header:
     """Return the header of a trace."""
-    return build_header(
-        scenario_name=scenario.name,
-        source=scenario.source,
-        text=scenario.text,
-        kernel=kernel,
-        strategy=spec,
-    )
+    if isinstance(subject, ProgramSubject):
+        return build_header(ProgramFile(subject.file, subject.instance, subject.digest), spec)
+    scenario = subject.scenario
+    text = ScenarioText(scenario.name, scenario.source, scenario.text)
+    return build_header((text, subject.kernel), spec)
+
+
+def subject_of(header: Header) -> Subject:
+    """Return what a trace is of.
+
+    Raises:
+        BadInput: the scenario is faulty, or the program's file is not at hand or not the same.
+    """
+    executed = executed_of(header)
+    if isinstance(executed, ProgramFile):
+        return recorded_subject(executed.file, executed.instance, executed.sha256)
+    scenario, kernel = executed
+    return KernelSubject(parse_scenario(scenario.text, scenario.source), kernel)
 
 
 def footer_of(outcome: Outcome) -> Footer:
@@ -422,14 +460,13 @@ replay = replay_trace
 
 async def compare_with_execution(trace: Trace, host: str = HOST_DEFAULT) -> ReplayResult:
     """Re-execute `trace`; as `replay_trace` inside a running event loop."""
-    scenario = parse_scenario(trace.header.scenario.text, trace.header.scenario.source)
-    kernel = kernel_of(trace.header)
+    subject = subject_of(trace.header)
     comparison = Comparison(_without_header(trace))
     recorder = Recorder(partial(_follow, comparison))
     reason = ""
     try:
-        outcome = await execute(
-            scenario, kernel, trace.choices, recorder=recorder, marks=False, host=host
+        outcome = await execute_subject(
+            subject, trace.choices, recorder=recorder, marks=False, host=host
         )
         comparison.feed(footer_of(outcome))
     except ReplayDiverged as diverged:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from functools import cache
 from hashlib import sha256
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import TypeAlias
@@ -79,12 +78,33 @@ def load_subject(name: str) -> ProgramSubject:
         BadInput: there is no such file or name, the file raises, or the name is no program.
     """
     file, _, instance = name.partition(":")
-    try:
-        digest = sha256(Path(file).read_bytes()).hexdigest()
-    except OSError as error:
-        raise BadInput(f"{file}: cannot be read: {error.strerror or error}") from error
+    digest = sha256(_source_of(file)).hexdigest()
     _build_of(file, instance, digest)
     return ProgramSubject(file, instance, digest)
+
+
+def recorded_subject(file: str, instance: str, digest: str) -> ProgramSubject:
+    """Return the program that a trace names; its file is run only if it still is the same.
+
+    Raises:
+        BadInput: the file is missing or differs; further as `load_subject`.
+    """
+    try:
+        same = sha256(_source_of(file)).hexdigest() == digest
+    except BadInput as error:
+        raise BadInput(f"{error}; to replay a trace of a program takes its file") from error
+    if not same:
+        raise BadInput(f"{file}: is not the file that was recorded (sha256 {digest}); record anew")
+    _build_of(file, instance, digest)
+    return ProgramSubject(file, instance, digest)
+
+
+def _source_of(file: str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BadInput(f"{file}: cannot be read: {reason}") from error
 
 
 @cache
@@ -100,16 +120,19 @@ def _build_of(file: str, instance: str, digest: str) -> Build:
 
 @cache
 def _module_of(file: str, digest: str) -> ModuleType:
+    """Run a file, as importing it would, if it has the given digest."""
+    source = _source_of(file)
+    if sha256(source).hexdigest() != digest:
+        raise BadInput(f"{file}: has changed meanwhile")
     path = Path(file).resolve()
-    spec = spec_from_file_location(f"ksmtrio_program_{digest[:16]}_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise BadInput(f"{file}: is no Python file")
-    module = module_from_spec(spec)
+    module = ModuleType(f"ksmtrio_program_{digest[:16]}_{path.stem}")
+    module.__file__ = str(path)
     sys.modules[module.__name__] = module
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise BadInput(f"{file}: raises {type(error).__name__}: {error}") from error
+        exec(compile(source, module.__file__, "exec"), vars(module))  # noqa: S102 - the user's own
+    except (Exception, SystemExit) as error:
+        reason = " ".join(str(error).split())
+        raise BadInput(f"{file}: raises {type(error).__name__}: {reason}") from error
     return module
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Looks for hidden non-determinism: re-executes a sample in fresh processes and compares digests.
 
-Each process has another hash seed and may be another Python. Where digests differ, both sides are
-executed again with a full log, and the first differing record is shown. Tests:
-`tests/cli/test_cli_doctor.py`.
+Each process has another hash seed, may be another Python, and may have another host run the actors
+than this one does. Where digests differ, both sides are executed again with a full log, and the
+first differing record is shown. Tests: `tests/cli/test_cli_doctor.py`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ksmtrio.errors import BadInput, EmulatorError
 from ksmtrio.execution import probe
 from ksmtrio.kconfig import build_kernel
 from ksmtrio.scenario import load_scenario, sample_names
+from ksmtrio.sched.hosts import HOST_DEFAULT
 from ksmtrio.sched.strategies import STRATEGIES, resolve
 from ksmtrio.subject import KernelSubject
 from ksmtrio.trace.diff import Difference, first_difference
@@ -96,6 +97,7 @@ def doctor(
     scenarios: tuple[str, ...] = (),
     pythons: tuple[str, ...] = (),
     seeds: int = 2,
+    host: str = HOST_DEFAULT,
     on_progress: Callable[[str], None] | None = None,
 ) -> DoctorReport:
     """Compare executions here with executions in fresh processes.
@@ -104,6 +106,7 @@ def doctor(
         scenarios: built-in names; none means all races and a sample of the pairs.
         pythons: further Python executables, with ksmtrio's dependencies installed.
         seeds: seeds of each scenario and strategy.
+        host: what runs the actors in the fresh processes; here it is the default one.
         on_progress: told in words what is being done.
 
     Raises:
@@ -120,10 +123,10 @@ def doctor(
     disagreements: list[Disagreement] = []
     for python, hash_seed in processes:
         say(f"executing them in {python}, PYTHONHASHSEED={hash_seed}")
-        there = _in_fresh_process(python, hash_seed, Request(samples))
+        there = _in_fresh_process(python, hash_seed, Request(samples, host=host))
         for sample, mine, yours in zip(samples, here, there, strict=True):
             if mine != yours:
-                difference = _first_difference(sample, python, hash_seed)
+                difference = _first_difference(sample, python, hash_seed, host)
                 disagreements.append(Disagreement(sample, python, hash_seed, difference))
     return DoctorReport(len(samples), tuple(processes), tuple(disagreements))
 
@@ -179,11 +182,11 @@ def _in_fresh_process(python: str, hash_seed: str, request: Request) -> list[Sam
     return msgspec.json.decode(done.stdout, type=list[SampleDigest])
 
 
-def _first_difference(sample: Sample, python: str, hash_seed: str) -> Difference | None:
+def _first_difference(sample: Sample, python: str, hash_seed: str, host: str) -> Difference | None:
     with tempfile.TemporaryDirectory(prefix="ksmtrio-doctor-") as directory:
         mine, yours = Path(directory, "here.jsonl"), Path(directory, "there.jsonl")
         trio.run(digests_of, [sample], mine)
-        _in_fresh_process(python, hash_seed, Request([sample], str(yours)))
+        _in_fresh_process(python, hash_seed, Request([sample], str(yours), host))
         return first_difference(_body(mine), _body(yours))
 
 

@@ -19,12 +19,11 @@ import attrs
 
 from ksmtrio.campaign.known import KnownIssue
 from ksmtrio.errors import BadInput, EmulatorError
-from ksmtrio.execution import record_execution
-from ksmtrio.kconfig import Kernel
+from ksmtrio.execution import record_subject
 from ksmtrio.oracles.base import Finding
-from ksmtrio.scenario import Scenario
 from ksmtrio.sched.choices import Choices
 from ksmtrio.sched.strategies import StrategySpec
+from ksmtrio.subject import ProgramSubject, Subject
 
 TRACES_DEFAULT: Final = ".ksmtrio"
 """Directory for traces that were found, relative to the working directory."""
@@ -48,7 +47,7 @@ class DistinctFinding:
 
     Attributes:
         sighting: the one with the lowest number of execution.
-        scenario: where that was.
+        subject: what was executed there.
         first_execution: its number, from 1, counted seed by seed over all scenarios, so that it
             does not depend on which worker was faster.
         count: executions that showed the signature.
@@ -58,7 +57,7 @@ class DistinctFinding:
     """
 
     sighting: Sighting
-    scenario: Scenario
+    subject: Subject
     first_execution: int
     count: int = 0
     by_scenario: Counter[str] = attrs.field(factory=Counter)
@@ -88,7 +87,7 @@ class DistinctFinding:
             "actors": list(finding.actors),
             "corrupting": finding.corrupting,
             "step": finding.step,
-            "scenario": self.scenario.name,
+            "scenario": self.subject.name,
             "seed": self.sighting.spec.seed,
             "strategy": self.sighting.spec.name,
             "scenarios": dict(sorted(self.by_scenario.items())),
@@ -110,9 +109,7 @@ class SavedTrace:
     created: bool
 
 
-async def save_trace(
-    scenario: Scenario, kernel: Kernel, sighting: Sighting, directory: Path
-) -> SavedTrace:
+async def save_trace(subject: Subject, sighting: Sighting, directory: Path) -> SavedTrace:
     """Re-execute the choices of a sighting with a recorder; write the full log.
 
     Raises:
@@ -120,15 +117,15 @@ async def save_trace(
         BadInput: the file cannot be written.
     """
     signature = sighting.finding.signature
-    stem = _stem(scenario, sighting)
+    stem = _stem(subject, sighting)
     partial = directory / f".{stem}.part.jsonl.gz"
     try:
-        outcome = await record_execution(
-            scenario, kernel, sighting.choices, partial, made_by=sighting.spec, shown=directory
+        outcome = await record_subject(
+            subject, sighting.choices, partial, made_by=sighting.spec, shown=directory
         )
         if signature not in outcome.signatures():
             raise EmulatorError(
-                f"{scenario.name}, seed {sighting.spec.seed}: {signature} did not come back when "
+                f"{subject.name}, seed {sighting.spec.seed}: {signature} did not come back when "
                 "its choices were executed again"
             )
         return _settle(partial, stem)
@@ -154,13 +151,14 @@ def rename_traces(findings: Sequence[DistinctFinding]) -> None:
         assert found.trace is not None
         partial = hidden[found.trace]
         if partial not in settled:
-            settled[partial] = _settle(partial, _stem(found.scenario, found.sighting)).path
+            settled[partial] = _settle(partial, _stem(found.subject, found.sighting)).path
         found.trace = settled[partial]
 
 
-def _stem(scenario: Scenario, sighting: Sighting) -> str:
+def _stem(subject: Subject, sighting: Sighting) -> str:
     """Return what the name of a trace begins with: who was executed, and what was found."""
-    return f"{safe_name(scenario.name)}-{safe_name(sighting.finding.signature)}"
+    name = subject.instance if isinstance(subject, ProgramSubject) else subject.name
+    return f"{safe_name(name)}-{safe_name(sighting.finding.signature)}"
 
 
 def _settle(partial: Path, stem: str) -> SavedTrace:

@@ -8,15 +8,16 @@ Tests: `tests/cli/test_cli_doctor.py`.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import msgspec
-import trio
 
 from ksmtrio.errors import KsmtrioError
-from ksmtrio.execution import execute, record_execution
+from ksmtrio.execution import execute, record_execution, start
 from ksmtrio.kconfig import build_kernel
 from ksmtrio.scenario import load_scenario
+from ksmtrio.sched.hosts import HOST_DEFAULT
 from ksmtrio.sched.strategies import StrategySpec
 from ksmtrio.trace.recorder import Recorder
 
@@ -37,13 +38,16 @@ class SampleDigest(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What to do. `record`: write the full log of the only sample there."""
+    """What to do. `record`: write the full log of the only sample there; `host`: who executes."""
 
     samples: list[Sample]
     record: str | None = None
+    host: str = HOST_DEFAULT
 
 
-async def digests_of(samples: list[Sample], record: Path | None = None) -> list[SampleDigest]:
+async def digests_of(
+    samples: list[Sample], record: Path | None = None, host: str = HOST_DEFAULT
+) -> list[SampleDigest]:
     """Execute samples one after the other.
 
     Raises:
@@ -54,9 +58,9 @@ async def digests_of(samples: list[Sample], record: Path | None = None) -> list[
     for sample in samples:
         scenario = load_scenario(sample.scenario)
         if record is None:
-            outcome = await execute(scenario, kernel, sample.spec, recorder=Recorder())
+            outcome = await execute(scenario, kernel, sample.spec, recorder=Recorder(), host=host)
         else:
-            outcome = await record_execution(scenario, kernel, sample.spec, record)
+            outcome = await record_execution(scenario, kernel, sample.spec, record, host=host)
         assert outcome.event_digest is not None
         assert outcome.machine_digest is not None
         found.append(SampleDigest(outcome.event_digest, outcome.machine_digest, outcome.points))
@@ -68,7 +72,7 @@ def main() -> int:
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
     record = None if request.record is None else Path(request.record)
     try:
-        found = trio.run(digests_of, request.samples, record)
+        found = start(request.host, partial(digests_of, request.samples, record, request.host))
     except KsmtrioError as error:
         sys.stderr.write(f"{error}\n")
         return 4

@@ -20,6 +20,7 @@ from ksmtrio.errors import BadInput
 from ksmtrio.execution import Outcome, Plan, execute, probe, record_execution
 from ksmtrio.kconfig import Kernel
 from ksmtrio.scenario import Scenario
+from ksmtrio.sched.hosts import HOST_DEFAULT
 from ksmtrio.sched.strategies import NO_PROFILE, StrategySpec
 from ksmtrio.sched.strategies.interleave import Followed, Interleave
 from ksmtrio.sched.strategies.profile import Profile
@@ -81,6 +82,7 @@ def run_once(
     record: Path | None,
     traces: Path,
     interleave: Path | None = None,
+    host: str = HOST_DEFAULT,
 ) -> RunReport:
     """Execute once; write the full log where asked to, and wherever something was found.
 
@@ -94,6 +96,7 @@ def run_once(
         record: file for the full log; None writes one into `traces` if there is a finding.
         traces: directory for traces of findings.
         interleave: file of an interleaving to follow, instead of a strategy.
+        host: what runs the actors.
 
     Raises:
         BadInput: unknown strategy, impossible start state, a file cannot be written, or the
@@ -101,11 +104,11 @@ def run_once(
         EmulatorError: a fault of ours.
     """
     if interleave is None:
-        return trio.run(_run_once, scenario, kernel, (strategy, seed, depth), record, traces)
+        return trio.run(_run_once, scenario, kernel, (strategy, seed, depth), record, traces, host)
     if strategy is not None or depth is not None:
         raise BadInput("an interleaving takes every choice; leave out --strategy and --depth")
     given = load_interleaving(interleave, scenario)
-    return trio.run(_follow, scenario, kernel, given, record, traces)
+    return trio.run(_follow, scenario, kernel, given, record, traces, host)
 
 
 async def _run_once(
@@ -114,20 +117,26 @@ async def _run_once(
     wanted: tuple[str | None, int, int | None],
     record: Path | None,
     traces: Path,
+    host: str,
 ) -> RunReport:
     strategy, seed, depth = wanted
     subject = KernelSubject(scenario, kernel)
     profile = Profile() if strategy in NO_PROFILE else await probe(subject)
-    session = await open_session(subject, strategy, seed, depth=depth, profile=profile)
+    session = await open_session(subject, strategy, seed, depth=depth, profile=profile, host=host)
     steering, spec = session.strategy(seed % BLOCK), session.spec(seed % BLOCK)
-    return await _report(scenario, kernel, steering, spec, record, traces)
+    return await _report(scenario, kernel, steering, spec, record, traces, host)
 
 
 async def _follow(
-    scenario: Scenario, kernel: Kernel, given: Interleave, record: Path | None, traces: Path
+    scenario: Scenario,
+    kernel: Kernel,
+    given: Interleave,
+    record: Path | None,
+    traces: Path,
+    host: str,
 ) -> RunReport:
     spec = StrategySpec("interleave", 0)
-    report = await _report(scenario, kernel, given, spec, record, traces)
+    report = await _report(scenario, kernel, given, spec, record, traces, host)
     return attrs.evolve(report, followed=given.followed())
 
 
@@ -138,19 +147,21 @@ async def _report(
     spec: StrategySpec,
     record: Path | None,
     traces: Path,
+    host: str,
 ) -> RunReport:
     if record is None:
-        outcome = await execute(scenario, kernel, plan, recorder=Recorder())
+        outcome = await execute(scenario, kernel, plan, recorder=Recorder(), host=host)
     else:
-        outcome = await record_execution(scenario, kernel, plan, record, made_by=spec)
+        outcome = await record_execution(scenario, kernel, plan, record, made_by=spec, host=host)
     trace = record
+    subject = KernelSubject(scenario, kernel)
     known = known_issues_of(kernel)
     findings = []
     for seen in outcome.findings:
         sighting = Sighting(seen, spec, outcome.choices)
         if trace is None:
-            trace = (await save_trace(scenario, kernel, sighting, traces)).path
-        found = DistinctFinding(sighting, scenario, 1, count=1, trace=trace)
+            trace = (await save_trace(subject, sighting, traces)).path
+        found = DistinctFinding(sighting, subject, 1, count=1, trace=trace)
         found.by_scenario[scenario.name] = 1
         found.known = match_known(seen.signature, known)
         findings.append(found)

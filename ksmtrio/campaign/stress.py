@@ -37,8 +37,10 @@ from ksmtrio.campaign.workers import ChunkResult, Job, prepare_worker, run_job
 from ksmtrio.errors import BadInput, KsmtrioError
 from ksmtrio.kconfig import Kernel
 from ksmtrio.scenario import Scenario
+from ksmtrio.sched.hosts import HOST_DEFAULT
 from ksmtrio.sched.strategies import LEARNING
 from ksmtrio.sched.strategies.session import BLOCK
+from ksmtrio.subject import KernelSubject, Subject
 from ksmtrio.trace.verdict import Verdict
 
 SECONDS_DEFAULT: Final = 60.0
@@ -72,6 +74,7 @@ class StressPlan:
         seconds: time budget; None means no such bound.
         jobs: worker processes.
         traces: directory for traces of findings.
+        host: what runs the actors in the workers; traces are written on host trio.
         canary: whether the canary is part of it; always, except in tests.
     """
 
@@ -85,6 +88,7 @@ class StressPlan:
     seconds: float | None = None
     jobs: int = 1
     traces: Path = Path(TRACES_DEFAULT)
+    host: str = HOST_DEFAULT
     canary: bool = True
 
     def seeds_of(self, index: int) -> int | None:
@@ -372,6 +376,7 @@ class Campaign:
                     depth=self.plan.depth,
                     first_seed=first,
                     count=count,
+                    host=self.plan.host,
                     budget_s=left,
                 )
         return None
@@ -391,7 +396,7 @@ class Campaign:
         self._log(job, result)
         for sighting in result.sightings:
             number = (sighting.spec.seed - self.plan.first_seed) * len(self._feeds) + index + 1
-            self._note(job.scenario, sighting, number)
+            self._note(KernelSubject(job.scenario, job.kernel), sighting, number)
         for signature, count in result.counts.items():
             distinct = self._findings[signature]
             distinct.count += count
@@ -404,16 +409,16 @@ class Campaign:
             self._unwritable = self._unwritable or str(error)
             self.stop("fault")
 
-    def _note(self, scenario: Scenario, sighting: Sighting, number: int) -> None:
+    def _note(self, subject: Subject, sighting: Sighting, number: int) -> None:
         signature = sighting.finding.signature
         distinct = self._findings.get(signature)
         if distinct is None:
-            distinct = DistinctFinding(sighting, scenario, number)
+            distinct = DistinctFinding(sighting, subject, number)
             distinct.known = match_known(signature, self._known)
             self._findings[signature] = distinct
         elif number < distinct.first_execution:
             distinct.sighting = sighting
-            distinct.scenario = scenario
+            distinct.subject = subject
             distinct.first_execution = number
         else:
             return
@@ -432,9 +437,7 @@ class Campaign:
                 distinct = self._findings[signature]
                 sighting = distinct.sighting
                 try:
-                    saved = await save_trace(
-                        distinct.scenario, self.plan.kernel, sighting, self.plan.traces
-                    )
+                    saved = await save_trace(distinct.subject, sighting, self.plan.traces)
                 except BadInput as error:
                     self._unsaved.clear()
                     self._unwritable = self._unwritable or str(error)

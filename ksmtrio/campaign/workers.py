@@ -21,6 +21,7 @@ from ksmtrio.errors import BadInput, KsmtrioError
 from ksmtrio.execution import Outcome, execute, probed
 from ksmtrio.kconfig import Kernel
 from ksmtrio.scenario import Scenario
+from ksmtrio.sched.hosts import HOST_DEFAULT
 from ksmtrio.sched.strategies import DEFAULT, NO_PROFILE
 from ksmtrio.sched.strategies.portfolio import Decision
 from ksmtrio.sched.strategies.profile import Profile
@@ -36,6 +37,7 @@ class Job:
         strategy: None means the default.
         depth: PCT depth; None draws it from the seed.
         first_seed, count: the seeds.
+        host: what runs the actors.
         budget_s: stop early after so many seconds, but never before the first execution.
         stop_at: (oracle, kind) of a finding that ends the job.
     """
@@ -46,6 +48,7 @@ class Job:
     depth: int | None
     first_seed: int
     count: int
+    host: str = HOST_DEFAULT
     budget_s: float | None = None
     stop_at: tuple[str, str] | None = None
 
@@ -115,7 +118,7 @@ class _Tally:
                 if session is None or number == 0:
                     session = await self._session(seed)
                 strategy = session.strategy(number)
-                outcome = await execute(job.scenario, job.kernel, strategy)
+                outcome = await execute(job.scenario, job.kernel, strategy, host=job.host)
             except BadInput:
                 raise
             except KsmtrioError as error:
@@ -147,6 +150,7 @@ class _Tally:
             seed,
             depth=job.depth,
             profile=_profile(job),
+            host=job.host,
         )
 
     def _add(self, outcome: Outcome) -> None:

@@ -9,7 +9,7 @@ import click
 
 from ksmtrio.campaign.doctor import doctor
 from ksmtrio.cli.exit_codes import FAULT, NOTHING_FOUND
-from ksmtrio.cli.options import output_options
+from ksmtrio.cli.options import host_option, output_options
 from ksmtrio.cli.output import Output
 
 
@@ -17,20 +17,22 @@ from ksmtrio.cli.output import Output
 @click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
 @click.option("--python", "pythons", multiple=True, metavar="EXECUTABLE", help="Compare it, too.")
 @click.option("--seeds", type=click.IntRange(1, 10_000), default=2, show_default=True)
+@host_option
 @output_options
 def command(
-    scenarios: tuple[str, ...], pythons: tuple[str, ...], seeds: int, output: Output
+    scenarios: tuple[str, ...], pythons: tuple[str, ...], seeds: int, host: str, output: Output
 ) -> None:
     """Execute each built-in SCENARIO here and in fresh processes, and compare digests.
 
     Without names: all races, and pairs in which every actor takes part. The processes have other
-    hash seeds, and run every Python that is named. A disagreement is a fault in ksmtrio (exit code
-    4); the first differing record is shown.
+    hash seeds, run every Python that is named, and execute on --host, while this one is on host
+    trio. A disagreement is a fault in ksmtrio (exit code 4); the first differing record is shown.
     """
     report = doctor(
         scenarios=scenarios,
         pythons=pythons,
         seeds=seeds,
+        host=host,
         on_progress=None if output.quiet or output.as_json else output.say,
     )
     output.json(report.to_json())

@@ -28,6 +28,7 @@ VERBS: Final = {
     "replay": "re-execute traces and compare record by record",
     "list": "what there is: scenarios, kernels, switches, ...",
     "doctor": "look for hidden non-determinism",
+    "bench": "what points and executions cost, beside a bare trio loop",
 }
 """Verb -> what it does; the module of the same name holds a command of the same name."""
 

@@ -14,6 +14,7 @@ import click
 
 from ksmtrio.cli.output import Output
 from ksmtrio.kconfig import build_kernel
+from ksmtrio.sched.hosts import HOST_DEFAULT, HOSTS
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
@@ -92,6 +93,20 @@ def strategy_options(function: Verb) -> Verb:
         click.option("--strategy", metavar="NAME", help="See `list strategies`. Default: swarm."),
         click.option(
             "--depth", type=click.IntRange(1, 64), help="PCT depth. Default: drawn from the seed."
+        ),
+    )
+
+
+def host_option(function: Verb) -> Verb:
+    """Add --host."""
+    return _with(
+        function,
+        click.option(
+            "--host",
+            type=click.Choice(list(HOSTS)),
+            default=HOST_DEFAULT,
+            show_default=True,
+            help="What runs the actors; the digests are the same, bare is faster.",
         ),
     )
 

@@ -14,6 +14,7 @@ from ksmtrio.cli.findings import print_findings
 from ksmtrio.cli.options import (
     SEED_MAX,
     finding_options,
+    host_option,
     kernel_options,
     output_options,
     strategy_options,
@@ -42,6 +43,7 @@ from ksmtrio.sched.strategies.interleave import Followed
 @strategy_options
 @kernel_options
 @finding_options
+@host_option
 @output_options
 def command(
     scenario: str,
@@ -53,6 +55,7 @@ def command(
     kernel: Kernel,
     traces: Path,
     fail_on: str,
+    host: str,
     output: Output,
 ) -> None:
     """Execute SCENARIO, a built-in name or a TOML file, once."""
@@ -65,6 +68,7 @@ def command(
         record=record,
         traces=traces,
         interleave=interleave,
+        host=host,
     )
     output.json(report.to_json())
     outcome = report.outcome

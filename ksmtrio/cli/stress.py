@@ -16,6 +16,7 @@ from ksmtrio.cli.options import (
     Duration,
     SeedRange,
     finding_options,
+    host_option,
     jobs_default,
     kernel_options,
     output_options,
@@ -47,6 +48,7 @@ from ksmtrio.scenario import builtin_names, load_scenario
 @strategy_options
 @kernel_options
 @finding_options
+@host_option
 @output_options
 def command(
     scenarios: tuple[str, ...],
@@ -59,6 +61,7 @@ def command(
     kernel: Kernel,
     traces: Path,
     fail_on: str,
+    host: str,
     output: Output,
 ) -> None:
     """Execute many seeds of each SCENARIO (default: all built-in ones) and report what was found.
@@ -77,6 +80,7 @@ def command(
         seconds=seconds if bounded else SECONDS_DEFAULT,
         jobs=jobs,
         traces=traces,
+        host=host,
     )
     with Interruption() as interruption:
         with ProgressLine(output) as progress:

@@ -22,11 +22,14 @@ _WORDS: Final = {
 
 
 class AssertionOracle(NoticeOracle):
-    """The checks of a program that is no kernel; one that fails ends the execution."""
+    """The checks of a program that is no kernel; one that fails ends the execution.
+
+    So does an exception that a task raises.
+    """
 
     name = "bugs"
-    description = "every check of the program holds"
-    kinds: ClassVar[Mapping[str, bool]] = {"assertion": True}
+    description = "every check of the program holds, no task raises an exception"
+    kinds: ClassVar[Mapping[str, bool]] = {"assertion": True, "exception": True}
 
 
 class BugsOracle(NoticeOracle):

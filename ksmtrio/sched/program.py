@@ -7,11 +7,14 @@ says what must hold. It is called anew for each execution. Tests: `tests/unit/te
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
 
 import attrs
 
+from ksmtrio.errors import KsmtrioError
 from ksmtrio.sched.cell import Cell, Counter, Flags, SharedObject
 
 if TYPE_CHECKING:
@@ -26,6 +29,9 @@ AT_END: Final = "end"
 
 ASSERTION: Final = "assertion"
 """Kind of the finding when a check fails."""
+
+EXCEPTION: Final = "exception"
+"""Kind of the finding when a task, or what is called at the end, raises one."""
 
 
 class Box(SharedObject):
@@ -198,10 +204,26 @@ class Program:
 
     async def run(self) -> None:
         """Run all tasks to the end of the execution, then look at what was to be checked."""
-        await self.rt.run(self.bodies)
+        await self.rt.run([partial(self._task, body) for body in self.bodies])
         if self.rt.stop_reason == "done":
             for function in self._ends:
-                function()
+                with self._watched(AT_END):
+                    function()
+
+    async def _task(self, body: Callable[[], Awaitable[None]]) -> None:
+        with self._watched():
+            await body()
+
+    @contextmanager
+    def _watched(self, at: str | None = None) -> Iterator[None]:
+        """Make a finding of any exception that is the program's own."""
+        try:
+            yield
+        except KsmtrioError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the program raises
+            text = f"{type(error).__name__}: {error}"
+            self.rt.notice(EXCEPTION, None, at or self.rt.me.at, text)
 
     def dump(self) -> dict[str, Any]:
         """Return the final state as plain data."""

@@ -75,12 +75,24 @@ class StrategyState(Struct, frozen=True, forbid_unknown_fields=True):
     counts: Annotated[tuple[Natural, ...], Meta(max_length=_ITEMS_MAX)] | UnsetType = UNSET
 
 
-class Header(_Record, frozen=True, tag="header"):
-    """First record: all that an execution is a function of, except its choices."""
+class ProgramFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """A program by file, name in it, and SHA-256 of the file, which itself is not in the trace."""
+
+    file: Name
+    instance: Name
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class Header(_Record, frozen=True, tag="header", kw_only=True, omit_defaults=True):
+    """First record: all that an execution is a function of, except its choices.
+
+    That is a scenario and a kernel, or else a program.
+    """
 
     format: Natural
-    scenario: ScenarioText
-    kernel: KernelState
+    scenario: ScenarioText | None = None
+    kernel: KernelState | None = None
+    program: ProgramFile | None = None
     strategy: StrategyState
     seed: Natural
     ksmtrio: Name
@@ -198,22 +210,26 @@ def check_version(line: bytes) -> None:
 
 
 def build_header(
-    *, scenario_name: str, source: str, text: str, kernel: Kernel, strategy: StrategySpec | None
+    of: tuple[ScenarioText, Kernel] | ProgramFile, strategy: StrategySpec | None
 ) -> Header:
     """Return the header of an execution that is about to be recorded.
 
     Args:
-        scenario_name: of the scenario.
-        source: file or built-in name that the scenario came from.
-        text: the scenario in full.
-        kernel: as effective.
+        of: scenario and kernel, as effective, or the program.
         strategy: what makes the choices; None when they come from a list.
     """
     spec = StrategySpec("replay", 0) if strategy is None else strategy
+    scenario, kernel, program = None, None, None
+    if isinstance(of, ProgramFile):
+        program = of
+    else:
+        scenario = of[0]
+        kernel = KernelState(of[1].name.split()[0], of[1].switches())
     return Header(
         format=FORMAT_VERSION,
-        scenario=ScenarioText(scenario_name, source, text),
-        kernel=KernelState(kernel.name.split()[0], kernel.switches()),
+        scenario=scenario,
+        kernel=kernel,
+        program=program,
         strategy=StrategyState(
             spec.name,
             spec.seed,
@@ -228,15 +244,22 @@ def build_header(
     )
 
 
-def kernel_of(header: Header) -> Kernel:
-    """Return the kernel that a header names.
+def executed_of(header: Header) -> tuple[ScenarioText, Kernel] | ProgramFile:
+    """Return what a header says was executed.
 
     Switches that the trace does not know keep the state they have in the base kernel.
 
     Raises:
-        BadInput: unknown kernel or switch.
+        BadInput: neither or both, unknown kernel or switch.
     """
-    state = header.kernel
+    if header.program is not None and header.scenario is None and header.kernel is None:
+        return header.program
+    if header.program is not None or header.scenario is None or header.kernel is None:
+        raise BadInput("a header names a scenario and a kernel, or else a program")
+    return header.scenario, _kernel_of(header.kernel)
+
+
+def _kernel_of(state: KernelState) -> Kernel:
     if state.name not in KERNELS:
         known = ", ".join(KERNELS)
         raise BadInput(f"kernel.name {state.name!r} is unknown; known kernels: {known}")

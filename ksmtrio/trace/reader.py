@@ -33,7 +33,7 @@ from ksmtrio.trace.format import (
     Record,
     check_version,
     decode,
-    kernel_of,
+    executed_of,
 )
 from ksmtrio.tracepoints.base import Event
 
@@ -140,7 +140,7 @@ def _parse(path: Path, number: int, line: bytes) -> Record:
             check_version(line)
         record = decode(line)
         if isinstance(record, Header):
-            kernel_of(record)
+            executed_of(record)
     except BadInput as error:
         raise TraceError(f"{path}:{number}: {error}") from error
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:

@@ -28,6 +28,12 @@ def test_executions_are_the_same_in_fresh_processes():
     assert [p["hash_seed"] for p in report["processes"]] == ["1", "4242", "1", "4242"]
 
 
+def test_executions_are_the_same_on_another_host():
+    result = doctor("first_race", "--seeds", "1", "--host", "bare", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["same"]
+
+
 def test_disagreement_is_a_fault_and_shows_the_first_differing_record(monkeypatch):
     real = doctor_module._in_fresh_process
 

@@ -52,6 +52,14 @@ def test_promised_keys_are_there():
     assert (found["verdict"], found["seed"], found["strategy"]) == ("finding", 3, "swarm/pct")
 
 
+def test_hosts_report_the_same():
+    on_trio = report(*BROKEN, "--seed", "3", "--host", "trio")
+    on_bare = report(*BROKEN, "--seed", "3", "--host", "bare")
+    assert on_bare == on_trio
+    trace = on_bare[1]["trace"]
+    assert CliRunner().invoke(cli, ["replay", "--host", "bare", trace]).exit_code == 0
+
+
 def test_finding_comes_with_a_trace_and_the_command_for_it():
     _, found = report(*BROKEN, "--seed", "3")
     for row in found["findings"]:

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 from click.testing import CliRunner
@@ -106,6 +107,15 @@ def test_findings_do_not_depend_on_the_number_of_workers(strategy):
         ], {f.trace.name: f.trace.read_bytes() for f in found.findings}
 
     assert told(1) == told(2)
+
+
+def test_findings_do_not_depend_on_the_host():
+    given = ("first_race", *BROKEN, "--runs", "60", "--jobs", "1")
+    reports = [report(*given, "--host", host)[1] for host in ("trio", "bare")]
+    for found in reports:
+        for timing in ("seconds", "executions_per_s", "points_per_s"):
+            del found[timing]
+    assert reports[0] == reports[1]
 
 
 def test_seed_of_a_strategy_that_learns_shows_the_same_when_it_is_run_alone():
@@ -210,13 +220,12 @@ def test_missed_canary_is_loud_and_code_4(monkeypatch):
 
 
 def test_finding_that_does_not_come_back_is_a_fault(monkeypatch):
-    real = findings.record_execution
+    real = findings.record_subject
 
-    async def other_kernel(scenario, kernel, plan_, path, **options):
-        del kernel
-        return await real(scenario, build_kernel(), plan_, path, **options)
+    async def other_kernel(subject, plan_, path, **options):
+        return await real(attrs.evolve(subject, kernel=build_kernel()), plan_, path, **options)
 
-    monkeypatch.setattr(findings, "record_execution", other_kernel)
+    monkeypatch.setattr(findings, "record_subject", other_kernel)
     found = campaign()
     assert "did not come back" in found.fault
     assert found.stopped == "fault"

@@ -113,12 +113,11 @@ def test_earlier_sighting_that_comes_while_one_is_saved_is_saved_too(tmp_path, m
     campaign = Campaign(plan("ab", traces=tmp_path), known=())
     a, b = campaign.plan.scenarios
 
-    async def save(scenario, kernel, seen, directory):
-        del kernel
+    async def save(subject, seen, directory):
         if seen.spec.seed == 9:
             campaign._note(a, sighting(4), 5)
             await trio.lowlevel.checkpoint()
-        path = directory / f"{scenario.name}-{seen.spec.seed}"
+        path = directory / f"{subject.name}-{seen.spec.seed}"
         path.write_text("x")
         return SavedTrace(path, created=True)
 

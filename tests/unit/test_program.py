@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from ksmtrio.errors import BadInput
 from ksmtrio.execution import run_subject
 from ksmtrio.sched.footprint import Footprints
 from ksmtrio.sched.strategies import StrategySpec
@@ -54,6 +55,23 @@ def foreign(p: Program) -> None:
         await lock.release("f.1")
 
     p.task("t", body)
+
+def raises(p: Program) -> None:
+    word = p.cell("word", None)
+
+    async def body() -> None:
+        await word.read("f.1") + 1
+
+    p.task("t", body)
+
+def raises_at_end(p: Program) -> None:
+    async def body() -> None: ...
+
+    p.task("t", body)
+    p.at_end(lambda: 1 / 0)
+
+def indescribable(p: Program) -> None:
+    p.cell("word", 1 / 0)
 
 def abba(p: Program) -> None:
     locks = p.lock("one"), p.lock("two")
@@ -147,3 +165,13 @@ def test_interchangeable_tasks_reach_one_final_state(programs, tmp_path) -> None
         run_subject(subject, StrategySpec("random", seed), final=True).final for seed in range(60)
     }
     assert len(finals) == 1
+
+
+def test_exception_of_a_task_is_a_finding_where_it_was_raised(programs) -> None:
+    assert signatures(programs("raises"), seeds=1) == {"bugs:exception@f.1"}
+    assert signatures(programs("raises_at_end"), seeds=1) == {"bugs:exception@end"}
+
+
+def test_program_that_cannot_be_described_is_bad_input(programs) -> None:
+    with pytest.raises(BadInput, match=r"ZeroDivisionError: .*, while it was described"):
+        signatures(programs("indescribable"), seeds=1)

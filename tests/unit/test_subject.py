@@ -6,10 +6,11 @@ from __future__ import annotations
 import copy
 import pickle
 
+import attrs
 import pytest
 
 from ksmtrio.errors import BadInput
-from ksmtrio.subject import is_program, load_subject
+from ksmtrio.subject import is_program, load_subject, recorded_subject
 
 GOOD = """
 from ksmtrio.sched import Program, bind
@@ -52,6 +53,29 @@ def test_missing_file_and_file_that_raises_are_refused(tmp_path) -> None:
         load_subject(f"{tmp_path}/none.py:x")
     with pytest.raises(BadInput, match="raises ZeroDivisionError"):
         load_subject(f"{written(tmp_path, '1 / 0')}:x")
+
+
+@pytest.mark.parametrize("text", ["raise SystemExit(3)", "def broken(:", "import no_such_module"])
+def test_whatever_the_file_raises_is_one_line_of_bad_input(tmp_path, text: str) -> None:
+    with pytest.raises(BadInput, match=r"mine\.py: raises \w+: [^\n]*$"):
+        load_subject(f"{written(tmp_path, text)}:x")
+
+
+def test_recorded_program_is_run_only_if_its_file_is_the_same(tmp_path) -> None:
+    file = written(tmp_path, GOOD)
+    subject = load_subject(f"{file}:one")
+    assert recorded_subject(file, "one", subject.digest) == subject
+    written(tmp_path, "raise SystemExit(3)")
+    with pytest.raises(BadInput, match="is not the file that was recorded"):
+        recorded_subject(file, "one", subject.digest)
+    with pytest.raises(BadInput, match="to replay a trace of a program takes its file"):
+        recorded_subject(f"{tmp_path}/gone.py", "one", subject.digest)
+
+
+def test_file_that_changes_during_a_campaign_is_refused(tmp_path) -> None:
+    subject = attrs.evolve(load_subject(f"{written(tmp_path, GOOD)}:one"), digest="0" * 64)
+    with pytest.raises(BadInput, match="has changed meanwhile"):
+        subject.build()
 
 
 def test_subject_travels_as_data(tmp_path) -> None:

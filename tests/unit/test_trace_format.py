@@ -15,22 +15,24 @@ from ksmtrio.trace.format import (
     EventRecord,
     Header,
     KernelState,
+    ProgramFile,
+    ScenarioText,
     StrategyState,
     build_header,
     check_version,
     decode,
     encode,
-    kernel_of,
+    executed_of,
 )
 
 
 def header(**changes: object) -> Header:
     made = build_header(
-        scenario_name="s",
-        source="s.toml",
-        text="format = 1\n",
-        kernel=build_kernel("v2.6.33", without=["offline_locks_out_ksm"]),
-        strategy=StrategySpec("pct", 7, 3, 40),
+        (
+            ScenarioText("s", "s.toml", "format = 1\n"),
+            build_kernel("v2.6.33", without=["offline_locks_out_ksm"]),
+        ),
+        StrategySpec("pct", 7, 3, 40),
     )
     return msgspec.structs.replace(made, **changes)
 
@@ -67,7 +69,7 @@ def test_record_with_a_wrong_field_is_refused(line):
 
 
 def test_header_names_the_kernel_switch_by_switch():
-    kernel = kernel_of(header())
+    _, kernel = executed_of(header())
     assert not kernel.offline_locks_out_ksm
     assert kernel.name == "v2.6.33 --without offline_locks_out_ksm"
     assert header().strategy == StrategyState("pct", 7, 3, 40)
@@ -76,7 +78,7 @@ def test_header_names_the_kernel_switch_by_switch():
 def test_switch_that_the_trace_does_not_know_stays_as_in_the_base():
     switches = build_kernel("pre-8").switches()
     del switches["ksm_notifier_first"]
-    kernel = kernel_of(header(kernel=KernelState("pre-8", switches)))
+    _, kernel = executed_of(header(kernel=KernelState("pre-8", switches)))
     assert kernel.switches() == build_kernel("pre-8").switches()
 
 
@@ -89,7 +91,24 @@ def test_switch_that_the_trace_does_not_know_stays_as_in_the_base():
 )
 def test_unknown_kernel_or_switch_is_bad_input(state):
     with pytest.raises(BadInput, match=r"v9\.9|nonsense"):
-        kernel_of(header(kernel=state))
+        executed_of(header(kernel=state))
+
+
+PROGRAM = ProgramFile("mine.py", "two", "0" * 64)
+
+
+def test_header_names_a_program_instead_of_scenario_and_kernel():
+    made = build_header(PROGRAM, None)
+    assert decode(encode(made)) == made
+    assert executed_of(made) == PROGRAM
+    assert b"scenario" not in encode(made)
+    assert b"program" not in encode(header())
+
+
+@pytest.mark.parametrize("changes", [{"program": PROGRAM}, {"kernel": None}, {"scenario": None}])
+def test_header_that_names_both_or_neither_is_bad_input(changes):
+    with pytest.raises(BadInput, match="a scenario and a kernel, or else a program"):
+        executed_of(header(**changes))
 
 
 def test_other_format_version_is_named():

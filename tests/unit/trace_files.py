@@ -13,17 +13,14 @@ from ksmtrio.trace.format import (
     EventRecord,
     FindingRecord,
     Footer,
+    ScenarioText,
     build_header,
     encode,
 )
 from ksmtrio.trace.writer import TraceWriter
 
 HEADER = build_header(
-    scenario_name="s",
-    source="s.toml",
-    text="format = 1\n",
-    kernel=build_kernel(),
-    strategy=StrategySpec("random", 3),
+    (ScenarioText("s", "s.toml", "format = 1\n"), build_kernel()), StrategySpec("random", 3)
 )
 EVENT = EventRecord(1, "a", "f.1", "read", {"target": "x.y", "value": 0})
 CHOICE = ChoiceRecord(1, "a", "f.1", "schedule", 1, 2, "b")
