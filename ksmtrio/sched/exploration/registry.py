@@ -11,6 +11,7 @@ import attrs
 from ksmtrio.errors import BadInput
 from ksmtrio.sched.exploration.base import Explorer, Settings
 from ksmtrio.sched.exploration.dfs import Dfs
+from ksmtrio.sched.exploration.dpor import MODES, Dpor
 from ksmtrio.sched.exploration.stateful import PLAIN, Stateful
 
 Factory: TypeAlias = Callable[[Settings], Explorer]
@@ -37,6 +38,11 @@ class ExplorerKind:
 EXPLORERS: Final[dict[str, ExplorerKind]] = {
     "dfs": ExplorerKind(
         "depth first, preemption bound by preemption bound (default: up to 2)", Dfs, bound=2
+    ),
+    "dpor": ExplorerKind(
+        "one execution for each happens-before class (optimal), or source sets, then also bounded",
+        Dpor,
+        modes=MODES,
     ),
     "stateful": ExplorerKind(
         "remembers visited states, folds identical tasks (mode plain: does not)",
