@@ -50,3 +50,24 @@ def test_it_is_a_table_with_progress_on_stderr(monkeypatch):
     assert result.stdout.splitlines()[-1].split() == ["a", "load", "1.0M", "0.50"]
     assert result.stderr == "slice 1\n"
     assert bench("-q").stderr == ""
+
+
+def test_strategies_are_measured_on_a_known_race(tmp_path):
+    arguments = ["bench", "--strategies", "--only", "L6", "--strategy", "random", "--seeds", "2"]
+    arguments += ["--jobs", "1", "--results", str(tmp_path / "results.jsonl")]
+    plot = tmp_path / "plot.svg"
+    result = CliRunner().invoke(cli, [*arguments, "--plot", str(plot), "-q"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1].split()[:4] == ["L6", "1", "random", "*"]
+    assert plot.read_text().startswith("<svg")
+    again = CliRunner().invoke(cli, [*arguments, "--json", "-q"])
+    (target,) = json.loads(again.stdout)["targets"]
+    assert target["depth"] == 1
+    assert target["strategies"]["random"]["found"] == 2
+
+
+def test_options_of_the_measurement_of_strategies_need_it():
+    result = CliRunner().invoke(cli, ["bench", "--only", "L6"])
+    assert result.exit_code == 2
+    unknown = CliRunner().invoke(cli, ["bench", "--strategies", "--only", "L0"])
+    assert unknown.exit_code == 2
