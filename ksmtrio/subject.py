@@ -18,7 +18,7 @@ import attrs
 
 from ksmtrio.errors import BadInput
 from ksmtrio.kconfig import Kernel
-from ksmtrio.scenario import Scenario
+from ksmtrio.scenario import Scenario, load_scenario
 from ksmtrio.sched.program import Build, Instance
 
 
@@ -33,6 +33,16 @@ class KernelSubject:
     def name(self) -> str:
         """Name of the scenario."""
         return self.scenario.name
+
+    @property
+    def source(self) -> str:
+        """Where the scenario is from."""
+        return self.scenario.source
+
+    @property
+    def origin(self) -> str:
+        """What it is, in words, for messages."""
+        return f"scenario {self.scenario.source}, kernel {self.kernel.name}"
 
 
 @attrs.frozen
@@ -54,6 +64,16 @@ class ProgramSubject:
         """``FILE.py:NAME``."""
         return f"{self.file}:{self.instance}"
 
+    @property
+    def source(self) -> str:
+        """Where the program is from."""
+        return self.file
+
+    @property
+    def origin(self) -> str:
+        """What it is, in words, for messages."""
+        return f"program {self.name}"
+
     def build(self) -> Build:
         """Return the program.
 
@@ -69,6 +89,17 @@ Subject: TypeAlias = KernelSubject | ProgramSubject
 def is_program(name: str) -> bool:
     """Return whether a name on the command line means a program: ``FILE.py:NAME``."""
     return name.partition(":")[0].endswith(".py")
+
+
+def subject_named(name: str, kernel: Kernel) -> Subject:
+    """Return what a name on the command line means: a program, or a scenario under a kernel.
+
+    Raises:
+        BadInput: there is none of that name, or it is faulty.
+    """
+    if is_program(name):
+        return load_subject(name)
+    return KernelSubject(load_scenario(name), kernel)
 
 
 def load_subject(name: str) -> ProgramSubject:

@@ -13,6 +13,7 @@ import attrs
 from ksmtrio.campaign.workers import ChunkResult, Job
 from ksmtrio.kconfig import build_kernel
 from ksmtrio.scenario import load_scenario
+from ksmtrio.subject import KernelSubject
 
 SCENARIO: Final = "first_race"
 KERNEL: Final = "v2.6.33"
@@ -54,8 +55,7 @@ class Canary:
 def canary_job() -> Job:
     """Return the job that must stop at the known race."""
     return Job(
-        scenario=load_scenario(SCENARIO),
-        kernel=build_kernel(KERNEL, without=[WITHOUT]),
+        subject=KernelSubject(load_scenario(SCENARIO), build_kernel(KERNEL, without=[WITHOUT])),
         strategy=None,
         depth=None,
         first_seed=0,

@@ -16,6 +16,7 @@ import msgspec
 
 from ksmtrio.errors import EmulatorError
 from ksmtrio.kconfig import KERNELS, SWITCHES, Kernel, build_kernel
+from ksmtrio.subject import KernelSubject, Subject
 
 
 @attrs.frozen
@@ -88,6 +89,11 @@ def known_issues_of(
     states = kernel.switches()
     listed = load_known_issues() if issues is None else issues
     return tuple(issue for issue in listed if issue.fix is None or not states[issue.fix])
+
+
+def known_in(subject: Subject, signature: str, issues: Sequence[KnownIssue]) -> KnownIssue | None:
+    """Return the entry for a finding of a subject; programs that are no kernels have none."""
+    return match_known(signature, issues) if isinstance(subject, KernelSubject) else None
 
 
 def match_known(signature: str, issues: Sequence[KnownIssue]) -> KnownIssue | None:

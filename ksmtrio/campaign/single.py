@@ -17,15 +17,13 @@ from ksmtrio.campaign.interleaving import load_interleaving
 from ksmtrio.campaign.known import known_issues_of, match_known
 from ksmtrio.campaign.sessions import open_session
 from ksmtrio.errors import BadInput
-from ksmtrio.execution import Outcome, Plan, execute, probe, record_execution
-from ksmtrio.kconfig import Kernel
-from ksmtrio.scenario import Scenario
+from ksmtrio.execution import Outcome, Plan, execute_subject, probe, record_subject
 from ksmtrio.sched.hosts import HOST_DEFAULT
 from ksmtrio.sched.strategies import NO_PROFILE, StrategySpec
 from ksmtrio.sched.strategies.interleave import Followed, Interleave
 from ksmtrio.sched.strategies.profile import Profile
 from ksmtrio.sched.strategies.session import BLOCK
-from ksmtrio.subject import KernelSubject
+from ksmtrio.subject import KernelSubject, Subject
 from ksmtrio.trace.recorder import Recorder
 
 
@@ -38,13 +36,17 @@ class RunReport:
         followed: how far a given interleaving was followed; None: there was none.
     """
 
-    scenario: Scenario
-    kernel: Kernel
+    subject: Subject
     spec: StrategySpec
     outcome: Outcome
     findings: tuple[DistinctFinding, ...]
     trace: Path | None
     followed: Followed | None = None
+
+    @property
+    def kernel(self) -> str | None:
+        """Name of the kernel; None: a program ran that is none."""
+        return self.subject.kernel.name if isinstance(self.subject, KernelSubject) else None
 
     def failing(self, *, fail_on: str) -> list[DistinctFinding]:
         """Return the findings that count: all for ``any``, those not known for ``new``."""
@@ -57,8 +59,8 @@ class RunReport:
             "points": self.outcome.points,
             "seed": self.spec.seed,
             "strategy": self.spec.name,
-            "kernel": self.kernel.name,
-            "scenario": self.scenario.name,
+            "kernel": self.kernel,
+            "scenario": self.subject.name,
             "digest": {
                 "events": self.outcome.event_digest,
                 "machine": self.outcome.machine_digest,
@@ -73,8 +75,7 @@ class RunReport:
 
 
 def run_once(
-    scenario: Scenario,
-    kernel: Kernel,
+    subject: Subject,
     *,
     strategy: str | None,
     depth: int | None,
@@ -87,8 +88,7 @@ def run_once(
     """Execute once; write the full log where asked to, and wherever something was found.
 
     Args:
-        scenario: what to emulate.
-        kernel: which kernel.
+        subject: what to execute.
         strategy: None means the default. Where it learns, the seeds before this one of its block
             are executed first.
         depth: PCT depth; None draws it from the seed.
@@ -104,45 +104,43 @@ def run_once(
         EmulatorError: a fault of ours.
     """
     if interleave is None:
-        return trio.run(_run_once, scenario, kernel, (strategy, seed, depth), record, traces, host)
+        return trio.run(_run_once, subject, (strategy, seed, depth), record, traces, host)
     if strategy is not None or depth is not None:
         raise BadInput("an interleaving takes every choice; leave out --strategy and --depth")
-    given = load_interleaving(interleave, scenario)
-    return trio.run(_follow, scenario, kernel, given, record, traces, host)
+    if not isinstance(subject, KernelSubject):
+        raise BadInput("an interleaving is for a scenario; a program has no known labels")
+    given = load_interleaving(interleave, subject.scenario)
+    return trio.run(_follow, subject, given, record, traces, host)
 
 
 async def _run_once(
-    scenario: Scenario,
-    kernel: Kernel,
+    subject: Subject,
     wanted: tuple[str | None, int, int | None],
     record: Path | None,
     traces: Path,
     host: str,
 ) -> RunReport:
     strategy, seed, depth = wanted
-    subject = KernelSubject(scenario, kernel)
     profile = Profile() if strategy in NO_PROFILE else await probe(subject)
     session = await open_session(subject, strategy, seed, depth=depth, profile=profile, host=host)
     steering, spec = session.strategy(seed % BLOCK), session.spec(seed % BLOCK)
-    return await _report(scenario, kernel, steering, spec, record, traces, host)
+    return await _report(subject, steering, spec, record, traces, host)
 
 
 async def _follow(
-    scenario: Scenario,
-    kernel: Kernel,
+    subject: Subject,
     given: Interleave,
     record: Path | None,
     traces: Path,
     host: str,
 ) -> RunReport:
     spec = StrategySpec("interleave", 0)
-    report = await _report(scenario, kernel, given, spec, record, traces, host)
+    report = await _report(subject, given, spec, record, traces, host)
     return attrs.evolve(report, followed=given.followed())
 
 
 async def _report(
-    scenario: Scenario,
-    kernel: Kernel,
+    subject: Subject,
     plan: Plan,
     spec: StrategySpec,
     record: Path | None,
@@ -150,24 +148,22 @@ async def _report(
     host: str,
 ) -> RunReport:
     if record is None:
-        outcome = await execute(scenario, kernel, plan, recorder=Recorder(), host=host)
+        outcome = await execute_subject(subject, plan, recorder=Recorder(), host=host)
     else:
-        outcome = await record_execution(scenario, kernel, plan, record, made_by=spec, host=host)
+        outcome = await record_subject(subject, plan, record, made_by=spec, host=host)
     trace = record
-    subject = KernelSubject(scenario, kernel)
-    known = known_issues_of(kernel)
+    known = known_issues_of(subject.kernel) if isinstance(subject, KernelSubject) else ()
     findings = []
     for seen in outcome.findings:
         sighting = Sighting(seen, spec, outcome.choices)
         if trace is None:
             trace = (await save_trace(subject, sighting, traces)).path
         found = DistinctFinding(sighting, subject, 1, count=1, trace=trace)
-        found.by_scenario[scenario.name] = 1
+        found.by_scenario[subject.name] = 1
         found.known = match_known(seen.signature, known)
         findings.append(found)
     return RunReport(
-        scenario=scenario,
-        kernel=kernel,
+        subject=subject,
         spec=spec,
         outcome=outcome,
         findings=tuple(findings),

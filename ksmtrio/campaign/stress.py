@@ -32,15 +32,14 @@ from ksmtrio.campaign.findings import (
     save_trace,
 )
 from ksmtrio.campaign.interruption import Interruption
-from ksmtrio.campaign.known import KnownIssue, known_issues_of, match_known
+from ksmtrio.campaign.known import KnownIssue, known_in, known_issues_of
 from ksmtrio.campaign.workers import ChunkResult, Job, prepare_worker, run_job
 from ksmtrio.errors import BadInput, KsmtrioError
 from ksmtrio.kconfig import Kernel
-from ksmtrio.scenario import Scenario
 from ksmtrio.sched.hosts import HOST_DEFAULT
 from ksmtrio.sched.strategies import LEARNING
 from ksmtrio.sched.strategies.session import BLOCK
-from ksmtrio.subject import KernelSubject, Subject
+from ksmtrio.subject import Subject
 from ksmtrio.trace.verdict import Verdict
 
 SECONDS_DEFAULT: Final = 60.0
@@ -65,7 +64,8 @@ class StressPlan:
     """What a campaign is to do.
 
     Attributes:
-        scenarios: executed in turn.
+        subjects: executed in turn.
+        kernel: of the scenarios among them.
         strategy: None means the default.
         depth: PCT depth; None draws it from the seed.
         first_seed: of every scenario.
@@ -78,7 +78,7 @@ class StressPlan:
         canary: whether the canary is part of it; always, except in tests.
     """
 
-    scenarios: tuple[Scenario, ...]
+    subjects: tuple[Subject, ...]
     kernel: Kernel
     strategy: str | None = None
     depth: int | None = None
@@ -97,7 +97,7 @@ class StressPlan:
         if self.seeds is not None:
             bounds.append(self.seeds)
         if self.runs is not None:
-            nr = len(self.scenarios)
+            nr = len(self.subjects)
             bounds.append(self.runs // nr + (index < self.runs % nr))
         return min(bounds) if bounds else None
 
@@ -188,9 +188,9 @@ class _Feed:
     """
 
     def __init__(
-        self, scenario: Scenario, first_seed: int, seeds: int | None, *, whole_blocks: bool = False
+        self, subject: Subject, first_seed: int, seeds: int | None, *, whole_blocks: bool = False
     ) -> None:
-        self.scenario = scenario
+        self.subject = subject
         self._whole_blocks = whole_blocks
         self.next_seed = first_seed
         self.left = seeds
@@ -235,9 +235,9 @@ class Campaign:
         known: tuple[KnownIssue, ...] | None = None,
         interruption: Interruption | None = None,
     ) -> None:
-        if not plan.scenarios:
+        if not plan.subjects:
             raise BadInput("no scenario to execute")
-        _refuse_same_names(plan.scenarios)
+        _refuse_same_names(plan.subjects)
         if plan.seeds_of(0) == 0:
             raise BadInput("nothing to execute: the range of seeds or the number of runs is 0")
         self.plan = plan
@@ -246,12 +246,12 @@ class Campaign:
         self._known = known_issues_of(plan.kernel, known)
         self._feeds = [
             _Feed(
-                scenario,
+                subject,
                 plan.first_seed,
                 plan.seeds_of(index),
                 whole_blocks=plan.strategy in LEARNING,
             )
-            for index, scenario in enumerate(plan.scenarios)
+            for index, subject in enumerate(plan.subjects)
         ]
         self._turn = 0
         self._executions = 0
@@ -259,8 +259,8 @@ class Campaign:
         self._findings: dict[str, DistinctFinding] = {}
         self._unsaved: dict[str, None] = {}
         self._ours: set[Path] = set()
-        self._marks = {scenario.name: Counter[str]() for scenario in plan.scenarios}
-        self._schedules = [DistinctCount() for _ in plan.scenarios]
+        self._marks = {subject.name: Counter[str]() for subject in plan.subjects}
+        self._schedules = [DistinctCount() for _ in plan.subjects]
         self._strategies: Counter[str] = Counter()
         self._decisions = DecisionLog(plan.traces)
         self._canary: Canary | None = None
@@ -370,8 +370,7 @@ class Campaign:
             first, count = self._feeds[index].take()
             if count:
                 return index, Job(
-                    scenario=self._feeds[index].scenario,
-                    kernel=self.plan.kernel,
+                    subject=self._feeds[index].subject,
                     strategy=self.plan.strategy,
                     depth=self.plan.depth,
                     first_seed=first,
@@ -390,21 +389,21 @@ class Campaign:
         self._feeds[index].learn(result)
         self._executions += result.executions
         self._points += result.points
-        self._marks[job.scenario.name].update(result.marks)
+        self._marks[job.subject.name].update(result.marks)
         self._schedules[index].update(result.schedules)
         self._strategies.update(result.strategies)
         self._log(job, result)
         for sighting in result.sightings:
             number = (sighting.spec.seed - self.plan.first_seed) * len(self._feeds) + index + 1
-            self._note(KernelSubject(job.scenario, job.kernel), sighting, number)
+            self._note(job.subject, sighting, number)
         for signature, count in result.counts.items():
             distinct = self._findings[signature]
             distinct.count += count
-            distinct.by_scenario[job.scenario.name] += count
+            distinct.by_scenario[job.subject.name] += count
 
     def _log(self, job: Job, result: ChunkResult) -> None:
         try:
-            self._decisions.add(job.scenario.name, result.decisions)
+            self._decisions.add(job.subject.name, result.decisions)
         except BadInput as error:
             self._unwritable = self._unwritable or str(error)
             self.stop("fault")
@@ -414,7 +413,7 @@ class Campaign:
         distinct = self._findings.get(signature)
         if distinct is None:
             distinct = DistinctFinding(sighting, subject, number)
-            distinct.known = match_known(signature, self._known)
+            distinct.known = known_in(subject, signature, self._known)
             self._findings[signature] = distinct
         elif number < distinct.first_execution:
             distinct.sighting = sighting
@@ -529,7 +528,7 @@ class Campaign:
             evidence=evidence,
             canary=self._canary,
             kernel=self.plan.kernel,
-            scenarios=tuple(scenario.name for scenario in self.plan.scenarios),
+            scenarios=tuple(subject.name for subject in self.plan.subjects),
             strategies=self._strategies,
             decisions=self._decisions.path,
             fault=self._fault,
@@ -537,17 +536,17 @@ class Campaign:
         )
 
 
-def _refuse_same_names(scenarios: tuple[Scenario, ...]) -> None:
-    """Refuse a campaign whose report could not tell two scenarios apart."""
-    seen: dict[str, Scenario] = {}
-    for scenario in scenarios:
-        other = seen.get(scenario.name)
+def _refuse_same_names(subjects: tuple[Subject, ...]) -> None:
+    """Refuse a campaign whose report could not tell two subjects apart."""
+    seen: dict[str, Subject] = {}
+    for subject in subjects:
+        other = seen.get(subject.name)
         if other is not None:
             raise BadInput(
-                f"{scenario.source}: a scenario named {scenario.name!r} is in the campaign already "
+                f"{subject.source}: a scenario named {subject.name!r} is in the campaign already "
                 f"({other.source}); give each one once, under a name of its own"
             )
-        seen[scenario.name] = scenario
+        seen[subject.name] = subject
 
 
 def stress(

@@ -18,15 +18,13 @@ from ksmtrio.campaign.evidence import DistinctCount, hash_of
 from ksmtrio.campaign.findings import Sighting
 from ksmtrio.campaign.sessions import feedback_of, open_session
 from ksmtrio.errors import BadInput, KsmtrioError
-from ksmtrio.execution import Outcome, execute, probed
-from ksmtrio.kconfig import Kernel
-from ksmtrio.scenario import Scenario
+from ksmtrio.execution import Outcome, execute_subject, probed
 from ksmtrio.sched.hosts import HOST_DEFAULT
 from ksmtrio.sched.strategies import DEFAULT, NO_PROFILE
 from ksmtrio.sched.strategies.portfolio import Decision
 from ksmtrio.sched.strategies.profile import Profile
 from ksmtrio.sched.strategies.session import BLOCK, Session
-from ksmtrio.subject import KernelSubject
+from ksmtrio.subject import Subject
 
 
 @attrs.frozen(kw_only=True)
@@ -42,8 +40,7 @@ class Job:
         stop_at: (oracle, kind) of a finding that ends the job.
     """
 
-    scenario: Scenario
-    kernel: Kernel
+    subject: Subject
     strategy: str | None
     depth: int | None
     first_seed: int
@@ -118,12 +115,12 @@ class _Tally:
                 if session is None or number == 0:
                     session = await self._session(seed)
                 strategy = session.strategy(number)
-                outcome = await execute(job.scenario, job.kernel, strategy, host=job.host)
+                outcome = await execute_subject(job.subject, strategy, host=job.host)
             except BadInput:
                 raise
             except KsmtrioError as error:
                 self.fault = (
-                    f"{error} (scenario {job.scenario.source}, kernel {job.kernel.name}, "
+                    f"{error} ({job.subject.origin}, "
                     f"strategy {job.strategy or DEFAULT}, seed {seed})"
                 )
                 return
@@ -145,7 +142,7 @@ class _Tally:
     async def _session(self, seed: int) -> Session:
         job = self.job
         return await open_session(
-            KernelSubject(job.scenario, job.kernel),
+            job.subject,
             job.strategy,
             seed,
             depth=job.depth,
@@ -164,7 +161,7 @@ def _profile(job: Job) -> Profile:
     """Return what strategies want to know; nothing is probed where none of them does."""
     if job.strategy in NO_PROFILE:
         return Profile()
-    return probed(KernelSubject(job.scenario, job.kernel))
+    return probed(job.subject)
 
 
 def run_job(job: Job) -> ChunkResult:

@@ -21,8 +21,8 @@ from ksmtrio.cli.options import (
 )
 from ksmtrio.cli.output import Output
 from ksmtrio.kconfig import Kernel
-from ksmtrio.scenario import load_scenario
 from ksmtrio.sched.strategies.interleave import Followed
+from ksmtrio.subject import subject_named
 
 
 @click.command("run")
@@ -58,10 +58,9 @@ def command(
     host: str,
     output: Output,
 ) -> None:
-    """Execute SCENARIO, a built-in name or a TOML file, once."""
+    """Execute SCENARIO, a built-in name, a TOML file or a program FILE.py:NAME, once."""
     report = run_once(
-        load_scenario(scenario),
-        kernel,
+        subject_named(scenario, kernel),
         strategy=strategy,
         depth=depth,
         seed=seed,
@@ -72,7 +71,8 @@ def command(
     )
     output.json(report.to_json())
     outcome = report.outcome
-    output.say(f"{outcome.verdict}: {report.scenario.name}, kernel {report.kernel.name}")
+    kernel_text = "" if report.kernel is None else f", kernel {report.kernel}"
+    output.say(f"{outcome.verdict}: {report.subject.name}{kernel_text}")
     spec = report.spec
     depth_text = f", depth {spec.depth}" if spec.depth else ""
     output.detail(

@@ -25,7 +25,8 @@ from ksmtrio.cli.options import (
 from ksmtrio.cli.output import Output, duration, number
 from ksmtrio.cli.progress import ProgressLine
 from ksmtrio.kconfig import Kernel
-from ksmtrio.scenario import builtin_names, load_scenario
+from ksmtrio.scenario import builtin_names
+from ksmtrio.subject import subject_named
 
 
 @click.command("stress")
@@ -66,11 +67,12 @@ def command(
 ) -> None:
     """Execute many seeds of each SCENARIO (default: all built-in ones) and report what was found.
 
-    Each distinct finding is saved as a trace and comes with the command that shows it again.
+    A SCENARIO is a built-in name, a TOML file or a program FILE.py:NAME. Each distinct finding is
+    saved as a trace and comes with the command that shows it again.
     """
     bounded = runs is not None or seeds is not None or seconds is not None
     plan = StressPlan(
-        scenarios=tuple(load_scenario(name) for name in scenarios or builtin_names()),
+        subjects=tuple(subject_named(name, kernel) for name in scenarios or builtin_names()),
         kernel=kernel,
         strategy=strategy,
         depth=depth,

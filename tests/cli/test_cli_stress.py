@@ -20,6 +20,7 @@ from ksmtrio.campaign.stress import Campaign, StressPlan
 from ksmtrio.cli.main import cli
 from ksmtrio.kconfig import build_kernel
 from ksmtrio.scenario import load_scenario
+from ksmtrio.subject import KernelSubject
 
 BROKEN = ("--without", "ksm_notifier_first")
 
@@ -46,7 +47,9 @@ def plan(**changes):
         "canary": False,
         "traces": Path("traces"),
     }
-    return StressPlan(**(wanted | changes))
+    wanted |= changes
+    subjects = tuple(KernelSubject(s, wanted["kernel"]) for s in wanted.pop("scenarios"))
+    return StressPlan(subjects=subjects, **wanted)
 
 
 def campaign(known=(), **changes):

@@ -115,8 +115,7 @@ def test_trace_holds_all_that_a_replay_needs(tmp_path):
 
 def job(**changes):
     wanted = {
-        "scenario": SCENARIO,
-        "kernel": BROKEN,
+        "subject": KernelSubject(SCENARIO, BROKEN),
         "strategy": None,
         "depth": None,
         "first_seed": 0,

@@ -27,7 +27,7 @@ from ksmtrio.sched.strategies.session import BLOCK
 
 def plan(names="abc", **changes):
     scenarios = tuple(SimpleNamespace(name=name, source=f"{name}.toml") for name in names)
-    return StressPlan(scenarios=scenarios, kernel=build_kernel(), **changes)
+    return StressPlan(subjects=scenarios, kernel=build_kernel(), **changes)
 
 
 def result(**changes):
@@ -111,7 +111,7 @@ def sighting(seed, signature="f.3"):
 
 def test_earlier_sighting_that_comes_while_one_is_saved_is_saved_too(tmp_path, monkeypatch):
     campaign = Campaign(plan("ab", traces=tmp_path), known=())
-    a, b = campaign.plan.scenarios
+    a, b = campaign.plan.subjects
 
     async def save(subject, seen, directory):
         if seen.spec.seed == 9:
@@ -131,7 +131,7 @@ def test_earlier_sighting_that_comes_while_one_is_saved_is_saved_too(tmp_path, m
 @pytest.mark.parametrize("turned", [False, True])
 def test_names_of_traces_do_not_depend_on_who_was_first(tmp_path, turned):
     campaign = Campaign(plan("ab"), known=())
-    a, b = campaign.plan.scenarios
+    a, b = campaign.plan.subjects
     numbered = [(a, sighting(1, "f.1#2"), 3), (a, sighting(2, "f.1-2"), 5), (b, sighting(0), 5)]
     for place, (scenario, seen, first) in enumerate(numbered[:: -1 if turned else 1]):
         campaign._note(scenario, seen, first)
@@ -169,7 +169,7 @@ def test_canary_is_judged_by_its_race_alone():
 def test_canary_job_stops_at_its_race():
     job = canary_job()
     assert job.stop_at == ("locks", "foreign-unlock")
-    assert not job.kernel.ksm_notifier_first
+    assert not job.subject.kernel.ksm_notifier_first
 
 
 def code(**changes):
