@@ -24,6 +24,7 @@ from ksmtrio.oracles.registry import ORACLES
 from ksmtrio.scenario import Scenario, builtin_groups, load_scenario
 from ksmtrio.sched.points import points_of
 from ksmtrio.sched.strategies import LEARNING, STRATEGIES, resolve
+from ksmtrio.sched.strategies.external import describe_external, external_strategies
 from ksmtrio.subject import KernelSubject
 
 Row: TypeAlias = dict[str, Any]
@@ -59,8 +60,10 @@ def switches() -> list[Row]:
 
 
 def strategies() -> list[Row]:
-    """Return every strategy."""
-    return _described({**STRATEGIES, **LEARNING})
+    """Return every strategy, those of other packages after our own."""
+    ours = {**STRATEGIES, **LEARNING}
+    others = [name for name in external_strategies() if name not in ours]
+    return _described({**ours, **{name: describe_external(name) for name in others}})
 
 
 def oracles() -> list[Row]:

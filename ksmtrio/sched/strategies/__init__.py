@@ -14,6 +14,7 @@ import attrs
 from ksmtrio.errors import BadInput
 from ksmtrio.prng import Stream
 from ksmtrio.sched.strategies.base import Strategy
+from ksmtrio.sched.strategies.external import build_external, external_strategies
 from ksmtrio.sched.strategies.pct import FairPct, Pct, expected_choices
 from ksmtrio.sched.strategies.pos import PartialOrderSampling
 from ksmtrio.sched.strategies.profile import Profile
@@ -56,12 +57,15 @@ class StrategySpec:
     """A strategy by name and seed, with every effective parameter. Plain data.
 
     Attributes:
-        name: a strategy, or ``A/B``: strategy A had B make the choices.
+        name: a strategy, ``interleave``, or ``A/B``: strategy A had B make the choices.
         seed: any integer from 0 on.
         depth: of `pct` and `pct-fair`, 0 elsewhere.
         points: their expected number of schedule choices, 0 elsewhere.
         target: the word that `surw` looks at, "" elsewhere.
         counts: of each actor, the steps that `urw` and `surw` expect; empty elsewhere.
+
+    For a strategy of another package, `points` and `counts` are those of the profile, and `depth`
+    is what the user asked for, or 0.
     """
 
     name: str
@@ -100,7 +104,10 @@ def resolve(
     if name in LEARNING:
         raise BadInput(f"strategy {name!r} learns: a seed means nothing outside of its session")
     if name not in _MAKERS:
-        known = ", ".join([*_MAKERS, "swarm", *LEARNING])
+        if name in external_strategies():
+            points = points or profile.choices
+            return StrategySpec(name, seed, depth or 0, points, counts=profile.steps)
+        known = ", ".join([*_MAKERS, "swarm", *LEARNING, *external_strategies()])
         raise BadInput(f"unknown strategy {name!r}; choose one of: {known}")
     if name in {"pct", "pct-fair"}:
         if depth is None:
@@ -131,5 +138,5 @@ _MAKERS: Final[dict[str, Callable[[StrategySpec], Strategy]]] = {
 def build(spec: StrategySpec) -> Strategy:
     """Return a fresh instance for one execution."""
     name = spec.name.removeprefix("swarm/")
-    strategy = _MAKERS[name](spec)
+    strategy = _MAKERS.get(name, build_external)(spec)
     return strategy if name == spec.name else Speeds(strategy, spec.seed)
