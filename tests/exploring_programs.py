@@ -58,6 +58,11 @@ class Explored:
 
 
 def explore(build: Build, explorer: Explorer, *, most: int = 20_000) -> Explored:
+    """Run an exploration of a program to its end, or for `most` executions."""
+    return explore_subject(Given(build), explorer, most=most)
+
+
+def explore_subject(subject: Any, explorer: Explorer, *, most: int = 20_000) -> Explored:
     """Run an exploration to its end, or for `most` executions."""
     explored = Explored()
     while explored.executions < most:
@@ -65,7 +70,7 @@ def explore(build: Build, explorer: Explorer, *, most: int = 20_000) -> Explored
         if strategy is None:
             explored.done = True
             break
-        outcome = step(build, explorer, strategy)
+        outcome = step_subject(subject, explorer, strategy)
         explored.executions += 1
         explored.findings.update(outcome.signatures())
         if outcome.stop_reason != "pruned":
@@ -74,8 +79,12 @@ def explore(build: Build, explorer: Explorer, *, most: int = 20_000) -> Explored
 
 
 def step(build: Build, explorer: Explorer, strategy: Any) -> Outcome:
+    """Make one execution of an exploration of a program."""
+    return step_subject(Given(build), explorer, strategy)
+
+
+def step_subject(subject: Any, explorer: Explorer, strategy: Any) -> Outcome:
     """Make one execution of an exploration."""
-    subject: Any = Given(build)
     outcome = run_subject(
         subject, strategy, recorder=explorer.taps(), exact=False, final=True, host="bare"
     )

@@ -69,6 +69,7 @@ class ContentsOracle:
     ) -> None:
         """A user store of `value` took effect."""
         self._shadow(mm)[(address >> PAGE_SHIFT) * HALVES_PER_PAGE + half] = value
+        self._tell(mm)
 
     def unmapped(self, mm: MmStruct, start: Vaddr, end: Vaddr) -> None:
         """The range was unmapped; what is mapped there later starts as zeroes."""
@@ -77,6 +78,7 @@ class ContentsOracle:
         high = (end >> PAGE_SHIFT) * HALVES_PER_PAGE
         for key in [k for k in shadow if low <= k < high]:
             del shadow[key]
+        self._tell(mm)
 
     def inherited(self, parent: MmStruct, child: MmStruct, address: Vaddr) -> None:
         """The child sees what the parent had at that moment."""
@@ -84,6 +86,7 @@ class ContentsOracle:
         first = address // PAGE_SIZE * HALVES_PER_PAGE
         for half in range(first, first + HALVES_PER_PAGE):
             to[half] = from_.get(half, 0)
+        self._tell(child)
 
     def moved(self, mm: MmStruct, old: Vaddr, new: Vaddr) -> None:
         """What was stored at the old address is now at the new one."""
@@ -91,6 +94,7 @@ class ContentsOracle:
         from_, to = (a // PAGE_SIZE * HALVES_PER_PAGE for a in (old, new))
         for half in range(HALVES_PER_PAGE):
             shadow[to + half] = shadow.pop(from_ + half, 0)
+        self._tell(mm)
 
     def quiescent(self) -> None:
         """Compare what every live address space would load with its shadow."""
@@ -113,6 +117,12 @@ class ContentsOracle:
             if value != expected:
                 self._report(mm, vpn, half, value, expected, AT_REST)
                 return
+
+    def _tell(self, mm: MmStruct) -> None:
+        """Tell whoever compares states that a shadow has changed."""
+        recorder = self.g.rt.recorder
+        if recorder is not None:
+            recorder.remembered(f"shadow {mm.name}", sorted(self._shadow(mm).items()))
 
     def _shadow(self, mm: MmStruct) -> Shadow:
         shadow = self._shadows.get(mm)

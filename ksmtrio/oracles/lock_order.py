@@ -87,6 +87,10 @@ class LockOrder:
             if ways is None:
                 ways = self._edges[key] = []
             self._enter(ways, actor, held[:number], outer, lock)
+            recorder = lock.rt.recorder
+            if recorder is not None:
+                known = sorted(sorted(way.gates) for way in ways)
+                recorder.remembered(f"order {key[0]} {key[1]}", known)
 
     def _enter(
         self, ways: list[Edge], actor: ActorState, around: list[Any], outer: Any, lock: Any

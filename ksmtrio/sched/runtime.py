@@ -61,6 +61,9 @@ class RecorderHook(Protocol):
     def woke(self, actor: ActorState) -> None:
         """The present transition enabled an actor that was blocked or unborn."""
 
+    def remembered(self, name: str, value: Any) -> None:
+        """An oracle keeps something that the machine does not show, and may judge by it later."""
+
     def tracepoint(self, at: str, event: str, fields: dict[str, Any]) -> None:
         """A kernel tracepoint was passed."""
 

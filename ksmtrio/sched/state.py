@@ -185,7 +185,6 @@ class StateHash(Tap):
 
     def step(self, actor: ActorState) -> None:
         """Another transition: its label is part of the actor's history, its target may change."""
-        self._flush_fields()
         self._me = self._local(actor) if actor.index < len(self.rt.actors) else None
         self._learn(f">{actor.at} {actor.op}")
         if actor.obj is not None:
@@ -216,6 +215,10 @@ class StateHash(Tap):
             where = "" if me is None else f" {self._kind(me)} {me.at}"
             self._put(name, self._terms(f"{name}{where}"))
 
+    def remembered(self, name: str, value: Any) -> None:
+        """What an oracle keeps is as good as shared state."""
+        self._put(name, self._terms(f"{name}={text_of(value)}"))
+
     def choice(self, stream: str, at: str, index: int, of: int, what: str) -> None:
         """The actor learned the outcome of a data or fault choice."""
         if stream != "schedule":
@@ -231,7 +234,9 @@ class StateHash(Tap):
 
     def machine(self) -> int:
         """Return the hash of the state; the present transition has come to its end."""
-        self._flush_fields()
+        for (obj, field), value in self._fields.items():
+            self._share(field_name(obj, field), value, "")
+        self._fields.clear()
         for target in self._dirty:
             self._settle(target)
         self._dirty.clear()
@@ -284,13 +289,6 @@ class StateHash(Tap):
         if name is None:
             name = self._names[target] = target.name
         return name
-
-    def _flush_fields(self) -> None:
-        """Encode the guarded fields that the last transition may have changed."""
-        if self._fields:
-            for (obj, field), value in self._fields.items():
-                self._share(field_name(obj, field), value, "")
-            self._fields.clear()
 
     def _settle(self, target: Any) -> None:
         """Encode a cell or a lock as it is now."""

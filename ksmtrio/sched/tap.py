@@ -54,6 +54,9 @@ class Tap:
     def woke(self, actor: ActorState) -> None:
         """The present transition enabled an actor that was blocked or unborn."""
 
+    def remembered(self, name: str, value: Any) -> None:
+        """An oracle keeps something that the machine does not show, and may judge by it later."""
+
     def tracepoint(self, at: str, event: str, fields: dict[str, Any]) -> None:
         """A kernel tracepoint was passed."""
 
@@ -96,6 +99,11 @@ class Fan(Tap):
         """Pass it on."""
         for tap in self._taps:
             tap.woke(actor)
+
+    def remembered(self, name: str, value: Any) -> None:
+        """Pass it on."""
+        for tap in self._taps:
+            tap.remembered(name, value)
 
     def tracepoint(self, at: str, event: str, fields: dict[str, Any]) -> None:
         """Pass it on."""

@@ -178,3 +178,19 @@ def test_text_is_of_values_and_never_of_addresses() -> None:
 def test_value_without_a_stable_text_is_our_fault() -> None:
     with pytest.raises(EmulatorError, match="no stable text"):
         text_of(object())
+
+
+def test_what_an_oracle_keeps_is_part_of_the_state() -> None:
+    states = StateHash(Terms())
+
+    async def op(world: Any) -> None:
+        await world.rt.cond_resched("f.1")
+
+    alone(op, recorder=states)
+    before = states.machine()
+    states.remembered("shadow", [1])
+    after = states.machine()
+    states.remembered("shadow", [2])
+    assert len({before, after, states.machine()}) == 3
+    states.remembered("shadow", [1])
+    assert states.machine() == after

@@ -8,16 +8,17 @@ in order of preemptions. Four things keep the number of executions low:
 * actors in equal states are tried once (symmetry), where tasks are declared to be of one class;
 * sleep sets, stored with the states; a state met again with a smaller one is entered again for the
   difference. Source: Godefroid, Holzmann, Pirottin, "State-Space Caching Revisited", Formal Methods
-  in System Design 7, 1995. Their proof does not depend on the order of the search;
+  in System Design 7, 1995. It holds for any order of the search;
 * a transition that disturbs nobody is tried alone (see `quiet.py`);
 * both of these only without a bound: with one, they would leave out executions within it. There a
   state is the machine with what is free at it, and states come in order of cost, so that one that
   is known was met with at least as much budget left. Source: Musuvathi and Qadeer, "Iterative
   Context Bounding for Systematic Testing of Multithreaded Programs", PLDI 2007.
 
-Guarantee: each state that can be reached (within the bound) is reached, up to hash collisions, and
-each transition judged. What an oracle remembers and the machine does not show is no part of a
-state. Tests: `tests/unit/test_stateful.py`, `tests/property/test_stateful_soundness.py`.
+Guarantee, up to hash collisions: each final state is reached, and whatever a transition can do is
+done at least once in each state that it can meet, as far as states differ in what it touches. What
+an oracle keeps is part of a state where it says so (`Tap.remembered`).
+Tests: `tests/unit/test_stateful.py`, `tests/property/test_stateful_soundness.py`.
 """
 
 from __future__ import annotations
@@ -271,8 +272,9 @@ class Stateful:
 
     def taps(self) -> Tap:
         """Return what is to listen to the execution just handed out."""
-        assert self._walk is not None
-        return Fan(self._walk.footprints, self._walk.states)
+        walk = self._walk
+        assert walk is not None
+        return walk.states if self.bound is not None else Fan(walk.footprints, walk.states)
 
     def learn(self, executed: Executed) -> None:
         """Put aside what the execution passed by."""
@@ -364,8 +366,9 @@ class Stateful:
         if not self.complete:
             return f"a part, {states} so far"
         if self._cut:
-            return f"all {states} within {self.bound} preemption{'s' * (self.bound != 1)}"
-        return f"all {states}"
+            least = f"at most {self.bound} preemption{'s' * (self.bound != 1)}"
+            return f"all executions with {least}, by way of {states}"
+        return f"all executions, by way of {states}"
 
     def work_left(self) -> int:
         """Return how many alternatives are known that have not been tried."""
