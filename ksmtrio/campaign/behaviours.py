@@ -187,16 +187,17 @@ def unseen_mass_bound(mass: float | None, executions: int) -> float | None:
     return min(1.0, mass + (1.0 + math.sqrt(2.0)) * root)
 
 
-def saturation(counts: Sequence[ClassCount], executed: int) -> list[int]:
+def saturation(counts: Sequence[ClassCount], executed: int, first: int = 0) -> list[int]:
     """Return how many behaviours were new in each of `SLICES` equal parts of a campaign.
 
     Args:
-        counts: one a subject, with executions numbered from 0.
+        counts: one a subject.
         executed: executions of each subject, looked at or not.
+        first: number of the first execution.
     """
     parts = min(SLICES, max(executed, 1))
-    ends = [executed * part // parts for part in range(parts + 1)]
-    ends[-1] = max([executed, *(row[2] + 1 for count in counts for row in count.rows())])
+    ends = [first + executed * part // parts for part in range(parts + 1)]
+    ends[-1] = max([ends[-1], *(row[2] + 1 for count in counts for row in count.rows())])
     return [
         round(sum(count.new_in(begin, end) for count in counts)) for begin, end in pairwise(ends)
     ]
@@ -208,13 +209,16 @@ def sparkline(values: Sequence[int]) -> str:
     return "".join(_BARS[math.ceil(value * (len(_BARS) - 1) / top)] for value in values)
 
 
-def report(counts: Sequence[BehaviourCount], executed: int, one_in: int) -> dict[str, Any]:
+def report(
+    counts: Sequence[BehaviourCount], executed: int, one_in: int, *, first: int = 0
+) -> dict[str, Any]:
     """Return what is known of the behaviours, for `--json`.
 
     Args:
         counts: one a subject.
         executed: executions of each subject, or the most that one had.
-        one_in: of how many seeds the behaviour of one was looked at.
+        one_in: of how many executions the behaviour of one was looked at.
+        first: number of the first execution.
     """
     both = [count.both for count in counts]
     looked_at = sum(count.executions for count in both)
@@ -229,5 +233,5 @@ def report(counts: Sequence[BehaviourCount], executed: int, one_in: int) -> dict
         "exact": all(count.exact for count in both),
         "unseen_mass": mass,
         "unseen_mass_bound_95": unseen_mass_bound(mass, looked_at),
-        "new_per_slice": saturation(both, executed),
+        "new_per_slice": saturation(both, executed, first),
     }

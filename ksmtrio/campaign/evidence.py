@@ -20,6 +20,11 @@ from ksmtrio.trace.verdict import Verdict, verdict_of
 SKETCH_SIZE: Final = 2048
 """Smallest hashes kept; the count of distinct behaviours is exact below, good to 2 % above."""
 
+ASSUMES: Final = "independent seeds; schedules that the strategy cannot produce do not count"
+"""What the figures at 95 % confidence rest on. Strategies that learn within a block of seeds are
+independent from block to block only.
+"""
+
 _CONFIDENCE: Final = 0.95
 _HASH_BYTES: Final = 8
 _HASH_RANGE: Final = 1 << (8 * _HASH_BYTES)
@@ -82,6 +87,7 @@ class Evidence:
         marks: scenario -> mark -> executions that reached it.
         canary: what became of the canary; None when there was none.
         findings: distinct ones; with any, silence proves nothing and there is no bound.
+        behaviours: what is known of them, from `behaviours.report`.
     """
 
     executions: int
@@ -90,6 +96,7 @@ class Evidence:
     marks: Mapping[str, Counter[str]]
     canary: Mapping[str, Any] | None
     findings: int
+    behaviours: Mapping[str, Any]
 
     def verdict(self) -> Verdict:
         """Return the verdict of the campaign; a missed canary takes the word *clean* away."""
@@ -107,6 +114,8 @@ class Evidence:
             "points": self.points,
             "distinct_schedules": self.distinct_schedules,
             "failure_probability_bound_95": self.bound(),
+            "assumes": ASSUMES,
+            "behaviours": dict(self.behaviours),
             "marks": {name: dict(marks) for name, marks in self.marks.items()},
             "canary": None if self.canary is None else dict(self.canary),
         }

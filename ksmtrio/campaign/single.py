@@ -6,18 +6,22 @@ Tests: `tests/cli/test_cli_run.py`.
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import attrs
 import trio
 
+from ksmtrio.campaign.behaviours import BehaviourCount, report
+from ksmtrio.campaign.evidence import Evidence
 from ksmtrio.campaign.findings import DistinctFinding, Sighting, save_trace
 from ksmtrio.campaign.interleaving import load_interleaving
 from ksmtrio.campaign.known import known_issues_of, match_known
 from ksmtrio.campaign.sessions import open_session
 from ksmtrio.errors import BadInput
 from ksmtrio.execution import Outcome, Plan, execute_subject, probe, record_subject
+from ksmtrio.sched.behaviour import Behaviour, Behaviours
 from ksmtrio.sched.hosts import HOST_DEFAULT
 from ksmtrio.sched.strategies import NO_PROFILE, StrategySpec
 from ksmtrio.sched.strategies.interleave import Followed, Interleave
@@ -33,6 +37,8 @@ class RunReport:
 
     Attributes:
         spec: what made the choices; for a given interleaving by that name only.
+        evidence: what a clean verdict rests on.
+        behaviour: classes of the execution.
         followed: how far a given interleaving was followed; None: there was none.
     """
 
@@ -41,6 +47,8 @@ class RunReport:
     outcome: Outcome
     findings: tuple[DistinctFinding, ...]
     trace: Path | None
+    evidence: Evidence
+    behaviour: Behaviour
     followed: Followed | None = None
 
     @property
@@ -71,6 +79,11 @@ class RunReport:
             "marks": list(self.outcome.marks),
             "trace": None if self.trace is None else str(self.trace),
             "interleaving": None if self.followed is None else self.followed.to_json(),
+            "behaviour": {
+                "reads_from": f"{self.behaviour.reads_from:016x}",
+                "lock_order": f"{self.behaviour.lock_order:016x}",
+            },
+            "evidence": self.evidence.to_json(),
         }
 
 
@@ -162,10 +175,34 @@ async def _report(
         found.by_scenario[subject.name] = 1
         found.known = match_known(seen.signature, known)
         findings.append(found)
+    behaviour = await _behaviour(subject, outcome, host)
     return RunReport(
         subject=subject,
         spec=spec,
         outcome=outcome,
         findings=tuple(findings),
         trace=trace,
+        evidence=_evidence(subject, outcome, behaviour),
+        behaviour=behaviour,
+    )
+
+
+async def _behaviour(subject: Subject, outcome: Outcome, host: str) -> Behaviour:
+    """Return how an execution behaved, by having it again."""
+    tap = Behaviours()
+    await execute_subject(subject, outcome.choices, recorder=tap, marks=False, host=host)
+    return tap.behaviour()
+
+
+def _evidence(subject: Subject, outcome: Outcome, behaviour: Behaviour) -> Evidence:
+    count = BehaviourCount()
+    count.add(behaviour, 0)
+    return Evidence(
+        executions=1,
+        points=outcome.points,
+        distinct_schedules=1,
+        marks={subject.name: Counter(outcome.marks)},
+        canary=None,
+        findings=len(outcome.findings),
+        behaviours=report([count], 1, 1),
     )

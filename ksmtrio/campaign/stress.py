@@ -20,6 +20,7 @@ import attrs
 import trio
 import trio_parallel  # type: ignore[import-untyped]
 
+from ksmtrio.campaign.behaviours import SAMPLE, BehaviourCount, report
 from ksmtrio.campaign.canary import Canary, canary_job, judge_canary
 from ksmtrio.campaign.decisions import DecisionLog
 from ksmtrio.campaign.evidence import DistinctCount, Evidence
@@ -261,6 +262,7 @@ class Campaign:
         self._ours: set[Path] = set()
         self._marks = {subject.name: Counter[str]() for subject in plan.subjects}
         self._schedules = [DistinctCount() for _ in plan.subjects]
+        self._behaviours = [BehaviourCount() for _ in plan.subjects]
         self._strategies: Counter[str] = Counter()
         self._decisions = DecisionLog(plan.traces)
         self._canary: Canary | None = None
@@ -391,6 +393,7 @@ class Campaign:
         self._points += result.points
         self._marks[job.subject.name].update(result.marks)
         self._schedules[index].update(result.schedules)
+        self._behaviours[index].update(result.behaviours)
         self._strategies.update(result.strategies)
         self._log(job, result)
         for sighting in result.sightings:
@@ -517,6 +520,12 @@ class Campaign:
             marks=self._marks,
             canary=canary,
             findings=len(self._findings),
+            behaviours=report(
+                self._behaviours,
+                -(-self._executions // len(self._feeds)),
+                SAMPLE,
+                first=self.plan.first_seed,
+            ),
         )
         return StressReport(
             verdict=evidence.verdict(),

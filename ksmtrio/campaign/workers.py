@@ -14,11 +14,13 @@ from collections import Counter
 import attrs
 import trio
 
+from ksmtrio.campaign.behaviours import BehaviourCount, BehaviourRows, in_sample
 from ksmtrio.campaign.evidence import DistinctCount, hash_of
 from ksmtrio.campaign.findings import Sighting
 from ksmtrio.campaign.sessions import feedback_of, open_session
 from ksmtrio.errors import BadInput, KsmtrioError
 from ksmtrio.execution import Outcome, execute_subject, probed
+from ksmtrio.sched.behaviour import Behaviours
 from ksmtrio.sched.hosts import HOST_DEFAULT
 from ksmtrio.sched.strategies import DEFAULT, NO_PROFILE
 from ksmtrio.sched.strategies.portfolio import Decision
@@ -62,6 +64,7 @@ class ChunkResult:
         counts: signature -> executions that showed it.
         marks: mark -> executions that reached it.
         schedules: hashes for `DistinctCount`.
+        behaviours: of the seeds `in_sample`, by seed.
         strategies: name, with that of who made the choices -> executions.
         decisions: of the portfolio, an execution each.
         stopped: the finding of `stop_at` was seen; it is in the last execution.
@@ -75,6 +78,7 @@ class ChunkResult:
     counts: Counter[str]
     marks: Counter[str]
     schedules: tuple[int, ...]
+    behaviours: BehaviourRows = attrs.field(factory=BehaviourRows)
     strategies: Counter[str] = attrs.field(factory=Counter)
     decisions: tuple[Decision, ...] = ()
     stopped: bool = False
@@ -93,6 +97,7 @@ class _Tally:
         self.counts: Counter[str] = Counter()
         self.marks: Counter[str] = Counter()
         self.schedules = DistinctCount()
+        self.behaviours = BehaviourCount()
         self.strategies: Counter[str] = Counter()
         self.decisions: list[Decision] = []
         self.stopped = False
@@ -115,7 +120,8 @@ class _Tally:
                 if session is None or number == 0:
                     session = await self._session(seed)
                 strategy = session.strategy(number)
-                outcome = await execute_subject(job.subject, strategy, host=job.host)
+                tap = Behaviours() if in_sample(seed) else None
+                outcome = await execute_subject(job.subject, strategy, recorder=tap, host=job.host)
             except BadInput:
                 raise
             except KsmtrioError as error:
@@ -129,6 +135,8 @@ class _Tally:
             self.strategies[spec.name] += 1
             self.decisions += session.decisions[number:]
             self._add(outcome)
+            if tap is not None:
+                self.behaviours.add(tap.behaviour(), seed)
             if not gc.isenabled():
                 gc.collect(0)
             for finding in outcome.findings:
@@ -181,6 +189,7 @@ def run_job(job: Job) -> ChunkResult:
         counts=tally.counts,
         marks=tally.marks,
         schedules=tuple(tally.schedules.hashes()),
+        behaviours=tally.behaviours.to_rows(),
         strategies=tally.strategies,
         decisions=tuple(tally.decisions),
         stopped=tally.stopped,

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import click
 
+from ksmtrio.campaign.evidence import ASSUMES
 from ksmtrio.campaign.single import run_once
+from ksmtrio.cli.evidence import print_bound
 from ksmtrio.cli.exit_codes import FINDING, NOTHING_FOUND
 from ksmtrio.cli.findings import print_findings
 from ksmtrio.cli.options import (
@@ -86,6 +88,12 @@ def command(
         output.detail(f"  marks reached: {', '.join(outcome.marks)}")
     if record is not None:
         output.detail(f"  trace {record}")
+    behaviour = report.behaviour
+    output.detail(
+        f"  one behaviour: reads-from {behaviour.reads_from:016x}, "
+        f"lock order {behaviour.lock_order:016x}"
+    )
+    print_bound(output, report.evidence.bound(), ASSUMES)
     print_findings(output, report.findings)
     sys.exit(FINDING if report.failing(fail_on=fail_on) else NOTHING_FOUND)
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import click
 
+from ksmtrio.campaign.evidence import ASSUMES
 from ksmtrio.campaign.interruption import Interruption
 from ksmtrio.campaign.stress import SECONDS_DEFAULT, StressPlan, StressReport, stress
 from ksmtrio.cli import exit_codes
+from ksmtrio.cli.evidence import print_behaviours, print_bound
 from ksmtrio.cli.findings import print_findings
 from ksmtrio.cli.options import (
     Duration,
@@ -118,9 +120,9 @@ def _print(output: Output, report: StressReport) -> None:
         f"{number(report.points / seconds)} points/s, "
         f"{report.evidence.distinct_schedules} distinct schedules; kernel {report.kernel.name}"
     )
-    bound = report.evidence.bound()
-    if report.verdict == "clean" and bound is not None:
-        output.detail(f"  at 95 % confidence an execution shows something with p < {bound:.2g}")
+    if report.verdict == "clean":
+        print_bound(output, report.evidence.bound(), ASSUMES)
+    print_behaviours(output, report.evidence.behaviours)
     if report.canary is not None and report.canary.found:
         output.detail(f"  canary found after {report.canary.executions} executions")
     if report.decisions is not None:

@@ -35,6 +35,17 @@ def test_clean_execution_says_so_and_writes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_one_execution_states_how_little_it_proves():
+    code, found = report()
+    assert code == 0
+    assert found["evidence"]["executions"] == 1
+    assert found["evidence"]["failure_probability_bound_95"] == pytest.approx(0.95)
+    assert found["evidence"]["behaviours"]["unseen_mass"] == 1.0
+    assert found["behaviour"] == report()[1]["behaviour"]
+    assert found["behaviour"] == report("--host", "bare")[1]["behaviour"]
+    assert "an execution shows something with p < 0.95" in run().stdout
+
+
 def test_promised_keys_are_there():
     code, found = report(*BROKEN, "--seed", "3")
     assert code == 1

@@ -81,6 +81,23 @@ def test_clean_campaign_states_its_evidence():
     assert "first_race" in evidence["marks"]
 
 
+def test_behaviours_are_part_of_the_evidence_whatever_the_workers():
+    several, alone = (
+        report("first_race", "--seeds", "5:165", "--jobs", jobs)[1]["evidence"]["behaviours"]
+        for jobs in ("2", "1")
+    )
+    assert several == alone
+    assert several["one_in"] == 8
+    assert several["looked_at"] == pytest.approx(20, abs=1)
+    assert 1 < several["distinct"] == sum(several["new_per_slice"])
+    assert several["unseen_mass"] == several["seen_once"] / several["looked_at"]
+    assert several["unseen_mass"] < several["unseen_mass_bound_95"] <= 1
+    result = CliRunner().invoke(cli, ["stress", "first_race", "--runs", "160", "--jobs", "1"])
+    assert "executions looked at, one in 8" in result.stdout
+    assert "the next execution behaves as none before with p = " in result.stdout
+    assert "new behaviours over time: |@" in result.stdout
+
+
 def test_each_distinct_finding_comes_with_a_trace_that_replays():
     code, found = report("first_race", *BROKEN, "--seeds", "0:40", "--jobs", "2")
     assert (code, found["verdict"], found["executions"]) == (1, "finding", 40)

@@ -20,7 +20,7 @@ from ksmtrio.trace.verdict import verdict_of
 
 def evidence(executions, *, findings=0, found=True):
     canary = None if found is None else {"found": found}
-    return Evidence(executions, 10 * executions, executions, {}, canary, findings)
+    return Evidence(executions, 10 * executions, executions, {}, canary, findings, {})
 
 
 def hashed(number):
