@@ -28,6 +28,7 @@ from ksmtrio.campaign.bench_strategies import (
     race_targets,
     select,
 )
+from ksmtrio.campaign.bench_table import markdown
 from ksmtrio.cli.exit_codes import NOTHING_FOUND
 from ksmtrio.cli.options import Duration, jobs_default, output_options
 from ksmtrio.cli.output import Output, number
@@ -75,6 +76,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--results", type=_FILE, help="Keep the trials done here, and go on from there.")
 @click.option("--plot", "plot_file", type=_FILE, help="Write a plot (.svg).")
+@click.option("--table", "table_file", type=_FILE, help="Write a table (.md).")
 @output_options
 def command(
     *,
@@ -88,6 +90,7 @@ def command(
     jobs: int,
     results: Path | None,
     plot_file: Path | None,
+    table_file: Path | None,
     output: Output,
 ) -> None:
     """Measure points and executions a second, on each host and by each strategy.
@@ -102,8 +105,9 @@ def command(
                 output.progress.print(text)
 
     if not strategies:
-        if programs is not None or only or chosen or results is not None or plot_file is not None:
-            raise BadInput("--programs, --only, --strategy, --results, --plot need --strategies")
+        if programs or only or chosen or results or plot_file or table_file:
+            named = "--programs, --only, --strategy, --results, --plot and --table"
+            raise BadInput(f"{named} need --strategies")
         report = bench(perf_counter, seconds=seconds or SECONDS_DEFAULT, on_progress=say)
         output.json(report.to_json())
         _print(output, report)
@@ -121,6 +125,8 @@ def command(
     measured = bench_strategies(plan, _telling(plan, say))
     if plot_file is not None:
         _write(plot_file, plot(measured))
+    if table_file is not None:
+        _write(table_file, markdown(measured))
     output.json(measured.to_json())
     _print_strategies(output, measured)
     sys.exit(NOTHING_FOUND)

@@ -56,10 +56,13 @@ def test_strategies_are_measured_on_a_known_race(tmp_path):
     arguments = ["bench", "--strategies", "--only", "L6", "--strategy", "random", "--seeds", "2"]
     arguments += ["--jobs", "1", "--results", str(tmp_path / "results.jsonl")]
     plot = tmp_path / "plot.svg"
-    result = CliRunner().invoke(cli, [*arguments, "--plot", str(plot), "-q"])
+    table = tmp_path / "table.md"
+    files = ["--plot", str(plot), "--table", str(table)]
+    result = CliRunner().invoke(cli, [*arguments, *files, "-q"])
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[-1].split()[:4] == ["L6", "1", "random", "*"]
     assert plot.read_text().startswith("<svg")
+    assert "| L6 | 1 | **" in table.read_text()
     again = CliRunner().invoke(cli, [*arguments, "--json", "-q"])
     (target,) = json.loads(again.stdout)["targets"]
     assert target["depth"] == 1
