@@ -254,7 +254,7 @@ def _outcome(
         marks=marks,
         event_digest=event_digest,
         machine_digest=machine_digest,
-        final=digest_of(done.dump()) if digest else None,
+        final=digest_of(done.dump()) if digest and rt.stop_reason != "pruned" else None,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from ksmtrio.campaign.explore import ExploreReport
     from ksmtrio.campaign.stress import StressReport
 
 NOTHING_FOUND: Final = 0
@@ -42,3 +43,12 @@ def of_campaign(report: StressReport, *, fail_on: str) -> int:
     if report.failing(fail_on=fail_on):
         return FINDING
     return FAULT if report.verdict == "undecided" else NOTHING_FOUND
+
+
+def of_exploration(report: ExploreReport, *, fail_on: str) -> int:
+    """Return the code of an exploration; one that ended early without a finding found nothing."""
+    if report.fault is not None:
+        return FAULT
+    if report.stopped == "interrupted":
+        return INTERRUPTED
+    return FINDING if report.failing(fail_on=fail_on) else NOTHING_FOUND

@@ -25,6 +25,7 @@ from ksmtrio.trace.format import ksmtrio_version
 VERBS: Final = {
     "run": "one execution",
     "stress": "many executions in parallel: the main job",
+    "explore": "every schedule, or every one within a bound",
     "replay": "re-execute traces and compare record by record",
     "list": "what there is: scenarios, kernels, switches, ...",
     "doctor": "look for hidden non-determinism",

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What explores: an explorer, a subject, and what was seen so far; here or in a worker process.
+
+A worker takes parts of an exploration as saved states, goes on with them for a while, and returns
+what is left of them; nothing else crosses. May read the clock, to keep to its budget. Tests:
+`tests/unit/test_campaign_exploring.py`.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from functools import partial
+from time import monotonic
+from typing import Final
+
+import attrs
+
+from ksmtrio.errors import BadInput, KsmtrioError, ReplayDiverged
+from ksmtrio.execution import Outcome, execute_subject, start
+from ksmtrio.oracles.base import Finding
+from ksmtrio.sched.choices import Choices
+from ksmtrio.sched.exploration.base import Counts, Executed, SavedState, Settings
+from ksmtrio.sched.exploration.registry import make_explorer
+from ksmtrio.subject import Subject
+
+FINALS_MAX: Final = 50_000
+"""Final states that are told apart; further ones are not counted, and the report says so."""
+
+_AT_AN_END: Final = frozenset({"done", "hung"})
+"""Reasons to stop at which an execution has come to an end of its own, so to a final state."""
+
+
+@attrs.frozen
+class Seen:
+    """A finding, and the least of the executions that showed it.
+
+    Attributes:
+        first: number of the execution that showed it first, as far as they are in any order.
+        count: executions that showed it.
+    """
+
+    finding: Finding
+    choices: Choices
+    first: int
+    count: int
+
+
+@attrs.define
+class Harvest:
+    """What an exploration has seen. Plain data; harvests of different parts can be added.
+
+    Attributes:
+        points: schedule points in all executions.
+        executions: executions of any kind, redundant and blocked ones included.
+        findings: by signature.
+        finals: final state -> the least of the executions seen that led there, packed.
+        finals_left_out: there are more than `FINALS_MAX`.
+    """
+
+    points: int = 0
+    executions: int = 0
+    findings: dict[str, Seen] = attrs.field(factory=dict)
+    finals: dict[str, str] = attrs.field(factory=dict)
+    finals_left_out: bool = False
+
+    def take(self, outcome: Outcome) -> None:
+        """Add one execution."""
+        self.executions += 1
+        self.points += outcome.points
+        for finding in outcome.findings:
+            self._see(Seen(finding, outcome.choices, self.executions, 1))
+        if outcome.final is not None and outcome.stop_reason in _AT_AN_END:
+            self._end(outcome.final, pack(outcome.choices))
+
+    def add(self, other: Harvest) -> None:
+        """Add what another part has seen since it was last asked."""
+        for seen in other.findings.values():
+            self._see(attrs.evolve(seen, first=self.executions + seen.first))
+        for final, choices in other.finals.items():
+            self._end(final, choices)
+        self.points += other.points
+        self.executions += other.executions
+        self.finals_left_out |= other.finals_left_out
+
+    def _see(self, new: Seen) -> None:
+        signature = new.finding.signature
+        old = self.findings.get(signature)
+        if old is not None:
+            least = min(old, new, key=_rank)
+            first, count = min(old.first, new.first), old.count + new.count
+            new = attrs.evolve(least, first=first, count=count)
+        self.findings[signature] = new
+
+    def _end(self, final: str, choices: str) -> None:
+        old = self.finals.get(final)
+        if old is None and len(self.finals) >= FINALS_MAX:
+            self.finals_left_out = True
+        elif old is None or (len(choices), choices) < (len(old), old):
+            self.finals[final] = choices
+
+
+def _rank(seen: Seen) -> tuple[int, list[int], list[int], list[int]]:
+    """Return what orders executions: the shorter first; so no worker's speed decides."""
+    choices = seen.choices
+    return len(choices.schedule), choices.schedule, choices.data, choices.faults
+
+
+def pack(choices: Choices) -> str:
+    """Return choices as one short text."""
+    streams = (choices.schedule, choices.data, choices.faults)
+    return ";".join(" ".join(map(str, stream)) for stream in streams)
+
+
+def unpack(packed: str) -> Choices:
+    """Return the choices of a text from `pack`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    schedule, data, faults = ([int(n) for n in one.split()] for one in packed.split(";"))
+    return Choices(schedule, data, faults)
+
+
+@attrs.frozen(kw_only=True)
+class Quest:
+    """What is explored, and how. Plain data.
+
+    Attributes:
+        strategy: name of the explorer.
+        host: what runs the executions.
+    """
+
+    subject: Subject
+    strategy: str
+    settings: Settings
+    host: str
+
+
+@attrs.frozen(kw_only=True)
+class Standing:
+    """Where a part of an exploration stands.
+
+    Attributes:
+        finished: there is nothing left to do in it.
+        complete: and nothing was left out.
+        statement: what was covered.
+        work_left: estimate of the executions left; None: no idea.
+    """
+
+    counts: Counts
+    finished: bool
+    complete: bool
+    statement: str
+    work_left: int | None
+
+
+class Part:
+    """A part of an exploration, going on here.
+
+    Args:
+        quest: what is explored.
+        state: where to go on from; None: the very beginning.
+
+    Raises:
+        BadInput: the explorer cannot do what it is asked, or the state is none of its own.
+    """
+
+    def __init__(self, quest: Quest, state: SavedState | None = None) -> None:
+        self.quest = quest
+        self.explorer = make_explorer(quest.strategy, quest.settings)
+        if state is not None:
+            self.explorer.load(state)
+        self._finished = self.explorer.complete
+        self._harvest = Harvest()
+
+    def go_on(
+        self,
+        *,
+        until: float,
+        runs: int | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Harvest:
+        """Explore for a while and return what was seen in it.
+
+        Args:
+            until: end of it, on the monotonic clock; one execution is always made.
+            runs: executions at most; None: no such bound.
+            stop: asked before each execution whether to stop.
+
+        Raises:
+            BadInput: the start state is impossible, or the state does not fit the subject.
+            EmulatorError: a fault of ours.
+        """
+        self._harvest = Harvest()
+        start(self.quest.host, partial(self._execute, until, runs, stop))
+        return self._harvest
+
+    async def _execute(self, until: float, runs: int | None, stop: Callable[[], bool]) -> None:
+        quest, explorer, harvest = self.quest, self.explorer, self._harvest
+        collect = not gc.isenabled()
+        while (runs is None or harvest.executions < runs) and not stop():
+            strategy = explorer.next()
+            if strategy is None:
+                self._finished = True
+                return
+            try:
+                outcome = await execute_subject(
+                    quest.subject,
+                    strategy,
+                    recorder=explorer.taps(),
+                    marks=False,
+                    final=True,
+                    host=quest.host,
+                )
+            except ReplayDiverged as error:
+                raise BadInput(f"the saved exploration does not fit here: {error}") from error
+            harvest.take(outcome)
+            explorer.learn(
+                Executed(
+                    choices=outcome.choices,
+                    points=outcome.points,
+                    stop_reason=outcome.stop_reason,
+                    signatures=outcome.signatures(),
+                    final=outcome.final,
+                )
+            )
+            if collect:
+                gc.collect(0)
+            if monotonic() >= until:
+                return
+
+    def standing(self) -> Standing:
+        """Return where it stands."""
+        explorer = self.explorer
+        return Standing(
+            counts=attrs.evolve(explorer.counts),
+            finished=self._finished,
+            complete=explorer.complete,
+            statement=explorer.statement(),
+            work_left=0 if self._finished else explorer.work_left(),
+        )
+
+
+@attrs.frozen(kw_only=True)
+class PartsJob:
+    """Parts for one worker, to be done one after the other.
+
+    Attributes:
+        states: of the parts.
+        budget_s: stop after so many seconds.
+    """
+
+    quest: Quest
+    states: tuple[SavedState, ...]
+    budget_s: float
+
+
+@attrs.frozen(kw_only=True)
+class PartsResult:
+    """What became of a job.
+
+    Attributes:
+        states: of the parts, in the same order.
+        standings: of those that were gone on with; the rest was not touched.
+        fault: a fault of ours, in one line; the parts are then as they were.
+    """
+
+    states: tuple[SavedState, ...]
+    standings: tuple[Standing, ...]
+    harvest: Harvest
+    fault: str | None = None
+
+
+def run_parts(job: PartsJob) -> PartsResult:
+    """Go on with parts for a while; the function that worker processes call.
+
+    Raises:
+        BadInput: see `Part`.
+    """
+    end = monotonic() + job.budget_s
+    harvest = Harvest()
+    states = list(job.states)
+    standings: list[Standing] = []
+    for place, state in enumerate(job.states):
+        part = Part(job.quest, state)
+        try:
+            harvest.add(part.go_on(until=end))
+        except BadInput:
+            raise
+        except KsmtrioError as error:
+            nothing = Harvest()
+            return PartsResult(states=job.states, standings=(), harvest=nothing, fault=str(error))
+        states[place] = part.explorer.save()
+        standings.append(part.standing())
+        if monotonic() >= end:
+            break
+    return PartsResult(states=tuple(states), standings=tuple(standings), harvest=harvest)
