@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The file in which an exploration waits to be gone on with: JSON, validated when it is read.
 
-Tests: `tests/unit/test_campaign_explore.py`.
+Tests: `tests/cli/test_cli_explore.py`.
 """
 
 from __future__ import annotations

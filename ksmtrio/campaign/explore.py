@@ -3,7 +3,7 @@
 
 Owns the parts that worker processes go on with, what was seen, saving and resuming, and the one
 statement of what was covered. Reads the clock for budgets only. Tests:
-`tests/unit/test_campaign_explore.py`, `tests/cli/test_cli_explore.py`.
+`tests/cli/test_cli_explore.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from time import monotonic
 from typing import Any, Final, Literal
 
 import attrs
@@ -53,7 +52,7 @@ class ExplorePlan:
     Attributes:
         quest: subject, explorer, settings, host.
         jobs: worker processes; 1: this process.
-        runs: executions at most; None: no such bound.
+        runs: executions at most, this time; None: no such bound.
         seconds: time budget; None: no such bound.
         traces: directory for traces of findings.
         save: where to write what is left; None: nowhere.
@@ -162,14 +161,16 @@ class Exploration:
         self._work_left: int | None = None
         self._fault: str | None = None
         self._stopped: Stopped | None = None
-        self._start = monotonic()
+        self._start = 0.0
         self._before = 0.0
+        self._runs_before = 0
         self._states: list[SavedState | None] = [None]
         if plan.resume is not None:
             saved = load_exploration(plan.resume, plan.quest)
             self._harvest, self._done, self._before = saved.harvest, saved.done, saved.seconds
             self._states = list(saved.parts)
             self._statement, self._complete = saved.statement, saved.complete
+            self._runs_before = saved.harvest.executions
 
     def run(self) -> ExploreReport:
         """Explore to the end of the budget; save and report what was seen.
@@ -178,21 +179,22 @@ class Exploration:
             BadInput: the start state is impossible, or a file cannot be written.
             EmulatorError: a fault of ours.
         """
-        self._start = monotonic()
-        if self.plan.jobs == 1:
-            self._alone()
-        else:
-            trio.run(self._together)
+        report: ExploreReport = trio.run(self._run)
+        return report
+
+    async def _run(self) -> ExploreReport:
+        self._start = trio.current_time()
+        await (self._alone() if self.plan.jobs == 1 else self._together())
         self._save()
-        return self._report()
+        return self._report(await self._findings())
 
     # -- in this process -----------------------------------------------------------------------
 
-    def _alone(self) -> None:
+    async def _alone(self) -> None:
         states = deque(self._states)
         while states:
             part = Part(self.plan.quest, states.popleft())
-            self._go_on(part)
+            await self._go_on(part)
             standing = part.standing()
             self._statement = standing.statement
             if standing.finished:
@@ -208,24 +210,24 @@ class Exploration:
         """Return a saved state with what was done in it."""
         return state, Part(self.plan.quest, state).standing().counts
 
-    def _go_on(self, part: Part, seconds: float | None = None) -> None:
+    async def _go_on(self, part: Part, seconds: float | None = None) -> None:
         """Go on with a part to its end, that of the budget, or for so many seconds."""
-        end = None if seconds is None else monotonic() + seconds
+        end = None if seconds is None else trio.current_time() + seconds
         while not self._over():
-            now = monotonic()
+            now = trio.current_time()
             until = min(now + _SLICE_S, now + self._seconds_left(), end or now + _SLICE_S)
-            harvest = part.go_on(until=until, runs=self._runs_left(), stop=self._interrupted)
+            harvest = await part.go_on(until=until, runs=self._runs_left(), stop=self._interrupted)
             self._harvest.add(harvest)
             standing = part.standing()
             self._report_progress(standing.counts, standing.work_left)
-            if standing.finished or (end is not None and monotonic() >= end):
+            if standing.finished or (end is not None and trio.current_time() >= end):
                 return
 
     # -- in worker processes -------------------------------------------------------------------
 
     async def _together(self) -> None:
         """Begin here, then have workers go on with parts, as long as there are any."""
-        states = self._begin() if self._states == [None] else self._states
+        states = await self._begin() if self._states == [None] else self._states
         self._open.extend(self._counted(state) for state in states if state is not None)
         if not self._open:
             return
@@ -238,10 +240,10 @@ class Exploration:
                     for states_of in jobs:
                         nursery.start_soon(self._have_done, workers, limiter, states_of)
 
-    def _begin(self) -> list[SavedState]:
+    async def _begin(self) -> list[SavedState]:
         """Go on alone for a little while; most explorations end there."""
         part = Part(self.plan.quest)
-        self._go_on(part, seconds=_SLICE_S)
+        await self._go_on(part, seconds=_SLICE_S)
         standing = part.standing()
         self._statement = standing.statement
         if standing.finished:
@@ -314,10 +316,12 @@ class Exploration:
     def _seconds_left(self) -> float:
         if self.plan.seconds is None:
             return float("inf")
-        return self._start + self.plan.seconds - monotonic()
+        return self._start + self.plan.seconds - trio.current_time()
 
     def _runs_left(self) -> int | None:
-        return None if self.plan.runs is None else self.plan.runs - self._harvest.executions
+        if self.plan.runs is None:
+            return None
+        return self.plan.runs - (self._harvest.executions - self._runs_before)
 
     def _over(self) -> bool:
         """Whether the budget is used up; notes why."""
@@ -353,7 +357,7 @@ class Exploration:
                 points=self._harvest.points,
                 findings=findings,
                 new=findings,
-                seconds=self._before + monotonic() - self._start,
+                seconds=self._before + trio.current_time() - self._start,
                 seconds_left=None if self.plan.seconds is None else self._seconds_left(),
             )
         )
@@ -366,15 +370,15 @@ class Exploration:
         saved = SavedExploration(
             harvest=self._harvest,
             done=self._done,
-            seconds=self._before + monotonic() - self._start,
+            seconds=self._before + trio.current_time() - self._start,
             parts=[state for state, _ in self._open],
             statement=self._statement,
             complete=self._complete,
         )
         save_exploration(self.plan.save, self.plan.quest, saved)
 
-    def _report(self) -> ExploreReport:
-        seconds = self._before + monotonic() - self._start
+    def _report(self, findings: list[DistinctFinding]) -> ExploreReport:
+        seconds = self._before + trio.current_time() - self._start
         covered = not self._open
         stopped: Stopped = self._stopped or ("covered" if self._complete else "memory")
         return ExploreReport(
@@ -386,7 +390,7 @@ class Exploration:
             work_left=0 if covered else self._work_left,
             seconds=seconds,
             harvest=self._harvest,
-            findings=tuple(trio.run(self._findings)),
+            findings=tuple(findings),
             fault=self._fault,
         )
 

@@ -3,21 +3,20 @@
 
 A worker takes parts of an exploration as saved states, goes on with them for a while, and returns
 what is left of them; nothing else crosses. May read the clock, to keep to its budget. Tests:
-`tests/unit/test_campaign_exploring.py`.
+`tests/cli/test_cli_explore.py`.
 """
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from functools import partial
-from time import monotonic
 from typing import Final
 
 import attrs
+import trio
 
 from ksmtrio.errors import BadInput, KsmtrioError, ReplayDiverged
-from ksmtrio.execution import Outcome, execute_subject, start
+from ksmtrio.execution import Outcome, execute_subject
 from ksmtrio.oracles.base import Finding
 from ksmtrio.sched.choices import Choices
 from ksmtrio.sched.exploration.base import Counts, Executed, SavedState, Settings
@@ -174,7 +173,7 @@ class Part:
         self._finished = self.explorer.complete
         self._harvest = Harvest()
 
-    def go_on(
+    async def go_on(
         self,
         *,
         until: float,
@@ -184,7 +183,7 @@ class Part:
         """Explore for a while and return what was seen in it.
 
         Args:
-            until: end of it, on the monotonic clock; one execution is always made.
+            until: end of it, on trio's clock; one execution is always made.
             runs: executions at most; None: no such bound.
             stop: asked before each execution whether to stop.
 
@@ -192,9 +191,9 @@ class Part:
             BadInput: the start state is impossible, or the state does not fit the subject.
             EmulatorError: a fault of ours.
         """
-        self._harvest = Harvest()
-        start(self.quest.host, partial(self._execute, until, runs, stop))
-        return self._harvest
+        self._harvest = harvest = Harvest()
+        await self._execute(until, runs, stop)
+        return harvest
 
     async def _execute(self, until: float, runs: int | None, stop: Callable[[], bool]) -> None:
         quest, explorer, harvest = self.quest, self.explorer, self._harvest
@@ -227,7 +226,7 @@ class Part:
             )
             if collect:
                 gc.collect(0)
-            if monotonic() >= until:
+            if trio.current_time() >= until:
                 return
 
     def standing(self) -> Standing:
@@ -278,14 +277,19 @@ def run_parts(job: PartsJob) -> PartsResult:
     Raises:
         BadInput: see `Part`.
     """
-    end = monotonic() + job.budget_s
+    result: PartsResult = trio.run(_run_parts, job)
+    return result
+
+
+async def _run_parts(job: PartsJob) -> PartsResult:
+    end = trio.current_time() + job.budget_s
     harvest = Harvest()
     states = list(job.states)
     standings: list[Standing] = []
     for place, state in enumerate(job.states):
         part = Part(job.quest, state)
         try:
-            harvest.add(part.go_on(until=end))
+            harvest.add(await part.go_on(until=end))
         except BadInput:
             raise
         except KsmtrioError as error:
@@ -293,6 +297,6 @@ def run_parts(job: PartsJob) -> PartsResult:
             return PartsResult(states=job.states, standings=(), harvest=nothing, fault=str(error))
         states[place] = part.explorer.save()
         standings.append(part.standing())
-        if monotonic() >= end:
+        if trio.current_time() >= end:
             break
     return PartsResult(states=tuple(states), standings=tuple(standings), harvest=harvest)
