@@ -12,7 +12,7 @@ What conflicts is what `footprint` records. An execution that a finding ends hid
 would have done: from the state before its last event everybody else is let run as well. Executions
 that differ only in how far unrelated actors had come by then count as one.
 
-Tests: `tests/unit/test_dpor.py`.
+Tests: `tests/unit/test_dpor.py`, `tests/property/test_dpor.py`.
 
 Source: Abdulla, Aronis, Jonsson, Sagonas, "Source Sets: A Foundation for Optimal Dynamic Partial
 Order Reduction", J. ACM 64(4), 2017. The preemption bound: Coons, Musuvathi, McKinley, "Bounded

@@ -114,6 +114,7 @@ class Guide:
         position = len(self.tap.steps) - 1
         self._actors[actor.index] = actor
         self._giving_way = None
+        self._catch_up(position)
         if position < len(self._plan):
             planned = self._plan[position]
             if planned.actor != actor.index:
@@ -121,9 +122,10 @@ class Guide:
                     f"dpor: step {position} is planned for actor {planned.actor}, "
                     f"but {actor.name} runs"
                 )
+            if position >= self._branch and planned.key in self.asleep[-1]:
+                self.redundant = True
             self._choices = planned.choices
             return
-        self._catch_up(position)
         choices = awake(actor.index, self.asleep[-1])
         if choices is None:
             self.redundant = True
