@@ -46,8 +46,8 @@ MODES: Final = ("optimal", "source")
 _PLANNED_PER_MB: Final = 2_000
 """Events that may be planned for each MB; what goes beyond is dropped, and said so."""
 
-_WHOLE: Final = frozenset({"done", "hung", "pruned"})
-"""Ways to end that hide nothing: no actor was enabled any more, or all was explored elsewhere."""
+_WHOLE: Final = frozenset({"done", "hung"})
+"""Ways to end that hide nothing: no actor was enabled any more."""
 
 _STEP_BOUND: Final = "step bound"
 
@@ -114,9 +114,10 @@ class Dpor:
         races = self._extend(guide)
         for race in races:
             self._turn_round(race)
-        self._plan_kept_out(guide)
-        if executed.stop_reason not in _WHOLE:
-            self._plan_hidden()
+        if not guide.redundant:
+            self._plan_kept_out(guide)
+            if executed.stop_reason not in _WHOLE:
+                self._plan_hidden()
         self._retreat()
         self._settle()
 

@@ -58,6 +58,7 @@ class Guide:
         self.enabled: dict[int, tuple[int, ...]] = {}
         self.free: set[int] = set()
         self.redundant = False
+        self._end: int | None = None
         self._plan = plan
         self._branch = branch
         self._names = names
@@ -123,12 +124,12 @@ class Guide:
                     f"but {actor.name} runs"
                 )
             if position >= self._branch and planned.key in self.asleep[-1]:
-                self.redundant = True
+                self._end_at(position)
             self._choices = planned.choices
             return
         choices = awake(actor.index, self.asleep[-1])
         if choices is None:
-            self.redundant = True
+            self._end_at(position)
         self._choices = choices or ()
 
     def choose(self, stream: str, n: int) -> int:
@@ -145,8 +146,14 @@ class Guide:
         self._demoted[actor.index] = self._demotions
 
     def finish(self) -> None:
-        """The execution has ended: take its last event in."""
+        """The execution has ended: take its last event in, unless it was redundant by then."""
         self._catch_up(len(self.tap.steps))
+
+    def _end_at(self, position: int) -> None:
+        """All that is enabled sleeps, and cannot be kept from running: what follows is not new."""
+        self.redundant = True
+        if self._end is None:
+            self._end = position
 
     def kept_out(self) -> list[tuple[int, int]]:
         """Return who waits for an ideal lock at the end: (actor, number of the lock's name)."""
@@ -157,7 +164,9 @@ class Guide:
         ]
 
     def _catch_up(self, position: int) -> None:
-        """Take in all events before a position."""
+        """Take in all events before a position, and none from where it became redundant on."""
+        if self._end is not None:
+            position = min(position, self._end)
         for number in range(self._branch + len(self.events), position):
             event = self._names.event(self.tap.steps[number])
             self.events.append(event)
