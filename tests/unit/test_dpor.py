@@ -10,12 +10,15 @@ import msgspec
 import pytest
 
 from ksmtrio.errors import BadInput
+from ksmtrio.execution import run_subject
+from ksmtrio.kconfig import build_kernel
 from ksmtrio.locking.mutex import Mutex
-from ksmtrio.sched.exploration.base import Settings
+from ksmtrio.scenario.load import load_scenario
+from ksmtrio.sched.exploration.base import Executed, Settings
 from ksmtrio.sched.exploration.dpor import Dpor
 from ksmtrio.sched.exploration.registry import make_explorer
 from ksmtrio.sched.program import Build, Program
-from ksmtrio.subject import load_subject
+from ksmtrio.subject import KernelSubject, load_subject
 from tests.exploring_classes import brute_force, explore
 
 PROGRAMS = Path(__file__).parent.parent / "quality" / "programs"
@@ -245,3 +248,23 @@ def test_an_unfinished_search_tells_what_is_left() -> None:
     assert not search.complete
     assert "planned executions are left" in search.statement()
     assert search.split(2) == []
+
+
+def test_plans_for_a_kernel_can_be_followed() -> None:
+    """The machine is brought to rest after the end: that is no event to be moved."""
+    subject = KernelSubject(load_scenario("mbind_vs_ksmd_tiny"), build_kernel("v2.6.33"))
+    search = Dpor(Settings())
+    for _ in range(12):
+        strategy = search.next()
+        assert strategy is not None
+        outcome = run_subject(subject, strategy, recorder=search.taps(), host="bare")
+        search.learn(
+            Executed(
+                choices=outcome.choices,
+                points=outcome.points,
+                stop_reason=outcome.stop_reason,
+                signatures=outcome.signatures(),
+                final=outcome.final,
+            )
+        )
+    assert search.counts.executions == 12

@@ -10,7 +10,10 @@ explored elsewhere: such an execution is redundant, and cut short.
 
 What conflicts is what `footprint` records. An execution that a finding ends hides what the others
 would have done: from the state before its last event everybody else is let run as well. Executions
-that differ only in how far unrelated actors had come by then count as one.
+that differ only in how far unrelated actors had come by then count as one. For the same reason an
+oracle that compares two words at a time may see less than under brute force: two changes that do
+not conflict come in one order only, and what holds between them in the other order is not looked
+at. What an oracle says of a word, of an answer or of the final state does not depend on that.
 
 Tests: `tests/unit/test_dpor.py`, `tests/property/test_dpor.py`.
 

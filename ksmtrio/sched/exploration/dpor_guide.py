@@ -13,7 +13,7 @@ from ksmtrio.errors import EmulatorError
 from ksmtrio.sched.actor_state import ActorState, State
 from ksmtrio.sched.exploration.dpor_events import ACQUIRE, Event, Key, Names
 from ksmtrio.sched.footprint import Footprints
-from ksmtrio.sched.runtime import Prune
+from ksmtrio.sched.runtime import Prune, Runtime
 
 
 def awake(actor: int, asleep: Mapping[Key, Event]) -> tuple[int, ...] | None:
@@ -27,6 +27,31 @@ def awake(actor: int, asleep: Mapping[Key, Event]) -> tuple[int, ...] | None:
             if (actor, choices) not in asleep:
                 return choices
     return None
+
+
+class Events(Footprints):
+    """Footprints up to the end of an execution; what brings the machine to rest is no event.
+
+    Attributes:
+        over: whether it has ended.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over = False
+        self._rt: Runtime | None = None
+
+    def attach(self, rt: Runtime) -> None:
+        """Remember whose end to wait for."""
+        self._rt = rt
+
+    def step(self, actor: ActorState) -> None:
+        """Begin a transition, unless the execution has ended."""
+        self.over = self._rt is not None and self._rt.over
+        if self.over:
+            self._now, self._choices = {}, []
+        else:
+            super().step(actor)
 
 
 class Guide:
@@ -52,7 +77,7 @@ class Guide:
     def __init__(
         self, plan: Sequence[Event], branch: int, asleep: Mapping[Key, Event], names: Names
     ) -> None:
-        self.tap = Footprints()
+        self.tap = Events()
         self.events: list[Event] = []
         self.asleep: list[Mapping[Key, Event]] = [asleep]
         self.enabled: dict[int, tuple[int, ...]] = {}
@@ -112,6 +137,8 @@ class Guide:
         Raises:
             EmulatorError: the plan says that somebody else runs.
         """
+        if self.tap.over:
+            return
         position = len(self.tap.steps) - 1
         self._actors[actor.index] = actor
         self._giving_way = None
@@ -136,6 +163,8 @@ class Guide:
         """Return the choice of the event that runs, the ordinary one where nothing else is said."""
         if not self.tap.steps:
             raise EmulatorError("dpor: a choice in the start state belongs to no event")
+        if self.tap.over:
+            return 0
         place = len(self.tap.steps[-1].choices)
         return self._choices[place] if place < len(self._choices) else 0
 
