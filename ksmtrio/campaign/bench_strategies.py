@@ -13,6 +13,7 @@ from __future__ import annotations
 import gc
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -24,6 +25,7 @@ import trio
 import trio_parallel  # type: ignore[import-untyped]
 
 from ksmtrio.campaign.depths import Race, load_races
+from ksmtrio.campaign.interruption import Interruption
 from ksmtrio.campaign.sessions import feedback_of
 from ksmtrio.campaign.workers import prepare_worker
 from ksmtrio.errors import BadInput
@@ -307,6 +309,7 @@ class _Bench:
         self._done = _load(plan.results)
         self._left = self._missing()
         self._end = float("inf")
+        self._scope = trio.CancelScope()
 
     def _missing(self) -> Iterator[tuple[Target, str, int]]:
         """Yield what there is to do, trial by trial, so that an early end is fair to all."""
@@ -324,19 +327,26 @@ class _Bench:
             return None
         return done if done.executions <= limit else attrs.evolve(done, found=False)
 
-    async def run(self) -> None:
-        """Do what is left, as long as there is time."""
+    async def run(self, interruption: Interruption | None) -> None:
+        """Do what is left, as long as there is time; a signal ends it at once."""
+        if interruption is not None:
+            token = trio.lowlevel.current_trio_token()
+
+            def listener() -> None:
+                with suppress(trio.RunFinishedError):
+                    token.run_sync_soon(self._scope.cancel)
+
+            interruption.tell(listener)
         if self._plan.seconds is not None:
             self._end = trio.current_time() + self._plan.seconds
         limiter = trio.CapacityLimiter(self._plan.jobs)
-        async with (
-            trio_parallel.open_worker_context(
-                init=prepare_worker, grace_period=_GRACE_SECONDS
-            ) as workers,
-            trio.open_nursery() as nursery,
-        ):
-            for _ in range(self._plan.jobs):
-                nursery.start_soon(self._work, workers, limiter)
+        async with trio_parallel.open_worker_context(
+            init=prepare_worker, grace_period=_GRACE_SECONDS
+        ) as workers:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    for _ in range(self._plan.jobs):
+                        nursery.start_soon(self._work, workers, limiter)
 
     async def _work(
         self, workers: trio_parallel.WorkerContext, limiter: trio.CapacityLimiter
@@ -366,13 +376,16 @@ class _Bench:
 
 
 def bench_strategies(
-    plan: BenchPlan, on_trial: Callable[[Trial], None] | None = None
+    plan: BenchPlan,
+    on_trial: Callable[[Trial], None] | None = None,
+    interruption: Interruption | None = None,
 ) -> StrategiesReport:
     """Measure in an event loop of its own.
 
     Args:
         plan: what to measure.
         on_trial: told of each trial as it is done.
+        interruption: ends it early; None: signals are not our business.
 
     Raises:
         BadInput: an unknown strategy, or the file of results cannot be read or written.
@@ -381,7 +394,7 @@ def bench_strategies(
     for strategy in plan.strategies:
         Session(strategy, 0)
     bench = _Bench(plan, on_trial)
-    trio.run(bench.run)
+    trio.run(bench.run, interruption)
     return bench.report()
 
 

@@ -29,7 +29,8 @@ from ksmtrio.campaign.bench_strategies import (
     select,
 )
 from ksmtrio.campaign.bench_table import markdown
-from ksmtrio.cli.exit_codes import NOTHING_FOUND
+from ksmtrio.campaign.interruption import Interruption
+from ksmtrio.cli.exit_codes import INTERRUPTED, NOTHING_FOUND
 from ksmtrio.cli.options import Duration, jobs_default, output_options
 from ksmtrio.cli.output import Output, number
 from ksmtrio.errors import BadInput
@@ -122,14 +123,15 @@ def command(
         seconds=seconds,
         results=results,
     )
-    measured = bench_strategies(plan, _telling(plan, say))
+    with Interruption() as interruption:
+        measured = bench_strategies(plan, _telling(plan, say), interruption)
     if plot_file is not None:
         _write(plot_file, plot(measured))
     if table_file is not None:
         _write(table_file, markdown(measured))
     output.json(measured.to_json())
     _print_strategies(output, measured)
-    sys.exit(NOTHING_FOUND)
+    sys.exit(INTERRUPTED if interruption.seen else NOTHING_FOUND)
 
 
 def _telling(plan: BenchPlan, say: Callable[[str], None]) -> Callable[[Trial], None]:

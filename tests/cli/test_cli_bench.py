@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import signal
 
 from click.testing import CliRunner
 
@@ -74,3 +75,15 @@ def test_options_of_the_measurement_of_strategies_need_it():
     assert result.exit_code == 2
     unknown = CliRunner().invoke(cli, ["bench", "--strategies", "--only", "L0"])
     assert unknown.exit_code == 2
+
+
+def test_a_signal_ends_the_measurement_of_strategies_with_what_there_is(monkeypatch):
+    def tell(_plan, _say):
+        return lambda _: signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("ksmtrio.cli.bench._telling", tell)
+    arguments = ["--strategies", "--only", "L6", "--strategy", "random", "--jobs", "1", "--json"]
+    result = CliRunner().invoke(cli, ["bench", *arguments])
+    assert result.exit_code == 130
+    (target,) = json.loads(result.stdout)["targets"]
+    assert 0 < target["strategies"]["random"]["trials"] < 20
