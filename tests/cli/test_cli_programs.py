@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+import ksmtrio
 from ksmtrio.cli.main import cli
 
 MINE = """
@@ -76,6 +79,17 @@ def test_trace_of_a_program_needs_its_file_as_it_was():
     assert result.exit_code == 2
     assert "to replay a trace of a program takes its file" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_program_and_commands_of_the_manual_work():
+    page = (Path(ksmtrio.__file__).parent / "manual" / "programs.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (commands,) = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    Path("lost_update.py").write_text(program, encoding="utf-8")
+    for command in commands.splitlines():
+        name, *arguments = shlex.split(command)
+        assert name == "ksmtrio"
+        assert invoke(*arguments).exit_code in {0, 1}, command
 
 
 @pytest.mark.parametrize("verb", ["run", "stress"])

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
-import trio
 
-from ksmtrio.execution import Outcome, execute_subject
+from ksmtrio.execution import Outcome, run_subject
 from ksmtrio.sched.actor_state import ActorState
 from ksmtrio.sched.program import Build
 from ksmtrio.sched.strategies.base import Unwatching
@@ -145,20 +144,17 @@ def every_execution(
     *,
     at_most: int,
     preemptions: int | None = None,
+    host: str = "bare",
     recorder: Callable[[], Tap | None] = lambda: None,
 ) -> Iterator[Outcome]:
     """Yield the outcome of each execution in turn; `recorder` makes a tap for each."""
     prefix: list[int] | None = []
     for _ in range(at_most):
         strategy = _Prefix(prefix, preemptions)
-        yield trio.run(_execute, subject, strategy, recorder())
+        yield run_subject(subject, strategy, recorder=recorder(), final=True, host=host)
         prefix = _next(strategy)
         if prefix is None:
             return
-
-
-async def _execute(subject: ProgramSubject, strategy: _Prefix, recorder: Tap | None) -> Outcome:
-    return await execute_subject(subject, strategy, recorder=recorder, final=True)
 
 
 def _next(strategy: _Prefix) -> list[int] | None:
