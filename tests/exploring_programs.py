@@ -45,7 +45,8 @@ class Explored:
     """What an exploration came to.
 
     Attributes:
-        finals: final states of the executions that came to an end.
+        finals: final states of the executions that came to an end; not of those that a finding cut
+            short: what the others had done by then is not told apart.
         findings: signatures.
         lengths: schedule points of all executions.
         done: no work is left.
@@ -73,7 +74,7 @@ def explore_subject(subject: Any, explorer: Explorer, *, most: int = 20_000) -> 
         outcome = step_subject(subject, explorer, strategy)
         explored.executions += 1
         explored.findings.update(outcome.signatures())
-        if outcome.stop_reason != "pruned":
+        if outcome.stop_reason == "done":
             explored.finals.add(outcome.final)
     return explored
 

@@ -16,8 +16,9 @@ in order of preemptions. Four things keep the number of executions low:
   Context Bounding for Systematic Testing of Multithreaded Programs", PLDI 2007.
 
 Guarantee, up to hash collisions: each final state is reached, and whatever a transition can do is
-done at least once in each state that it can meet, as far as states differ in what it touches. What
-an oracle keeps is part of a state where it says so (`Tap.remembered`).
+done at least once in each state that it can meet, as far as states differ in what it touches. Where
+a finding cuts an execution short, how far others were by then is not told apart without a bound.
+What an oracle keeps is part of a state where it says so (`Tap.remembered`).
 Tests: `tests/unit/test_stateful.py`, `tests/property/test_stateful_soundness.py`.
 """
 
