@@ -30,6 +30,8 @@ class Stream:
         if n == 1:
             return 0
         bits = self._bits
+        if n == 2:  # by far the most frequent
+            return bits(1)
         width = (n - 1).bit_length()
         value = bits(width)
         while value >= n:

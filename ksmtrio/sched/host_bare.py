@@ -8,10 +8,11 @@ differs is only what a switch costs. Tests: `tests/unit/test_host_bare.py`,
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ksmtrio.errors import EmulatorError
+from ksmtrio.sched.turn import Turn
 
 if TYPE_CHECKING:
     from ksmtrio.sched.actor_state import ActorState
@@ -21,16 +22,8 @@ T = TypeVar("T")
 Body = Callable[[], Awaitable[None]]
 
 
-class _Park:
-    """Awaiting it yields once to the trampoline."""
-
-    __slots__ = ()
-
-    def __await__(self) -> Generator[None, None, None]:
-        yield
-
-
-_PARK: Final = _Park()
+_PARK: Final = Turn([None])
+"""Awaiting it yields once to the trampoline."""
 
 
 class BareHost:

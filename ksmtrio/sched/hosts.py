@@ -13,7 +13,7 @@ from ksmtrio.sched.host_bare import BareHost
 from ksmtrio.sched.host_trio import TrioHost
 
 if TYPE_CHECKING:
-    from ksmtrio.sched.runtime import Host
+    from ksmtrio.sched.turn import Host
 
 HOSTS: Final[dict[str, str]] = {
     "trio": "each actor is a trio task; what users run and see",

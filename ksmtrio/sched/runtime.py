@@ -12,19 +12,24 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from ksmtrio.errors import EmulatorError, KernelBug, ReplayDiverged
 from ksmtrio.sched.actor_state import ActorState, State
 from ksmtrio.sched.choices import Choices
 from ksmtrio.sched.clock import Clock
 from ksmtrio.sched.tap import ADD, JIFFIES, READ, WRITE
+from ksmtrio.sched.turn import GO_ON, Host
 
 if TYPE_CHECKING:
     from ksmtrio.sched.cell import Death
     from ksmtrio.sched.strategies.base import Strategy
 
 POINTS_MAX_DEFAULT = 20_000
+
+
+_SLEEPING: Final = State.SLEEPING
+_RUNNABLE: Final = State.RUNNABLE
 
 
 class Holdable(Protocol):
@@ -69,25 +74,6 @@ class RecorderHook(Protocol):
 
     def choice(self, stream: str, at: str, index: int, of: int, what: str) -> None:
         """A choice among `of` alternatives was taken."""
-
-
-class Host(Protocol):
-    """How batons move; see `host_trio.TrioHost` and `host_bare.BareHost`."""
-
-    def switch(self, to: ActorState | None) -> Awaitable[None]:
-        """Hand over and park."""
-        ...
-
-    def pass_on(self, to: ActorState | None) -> None:
-        """Hand over for good."""
-
-    async def run(
-        self,
-        actors: Sequence[ActorState],
-        bodies: Sequence[Callable[[], Awaitable[None]]],
-        first: Callable[[], ActorState],
-    ) -> None:
-        """Run an execution to its end."""
 
 
 class Notice(Protocol):
@@ -188,8 +174,10 @@ class Runtime:
 
     # -- schedule points -----------------------------------------------------------------------
 
-    async def point(self, at: str, op: str, target: Any) -> None:
-        """Announce an operation, let the strategy hand the baton over, return when it may run.
+    def point(self, at: str, op: str, target: Any) -> Awaitable[None]:
+        """Announce an operation, let the strategy hand the baton over; await when it may run.
+
+        No coroutine, since most points go on at once: what is returned must be awaited at once.
 
         Args:
             at: label of the point.
@@ -205,12 +193,22 @@ class Runtime:
         self.points += 1
         if self.points > self.points_max:
             self._step_bound(at)
-        enabled = self.enabled
-        if len(enabled) > 1:
+        if len(self.enabled) > 1:
             to = self._pick(at)
             if to is not me:
                 self.current = to
-                await self.host.switch(to)
+                return self._come_back(me, at, target, self.host.switch(to))
+        self._carry_out(me, at, target)
+        return GO_ON
+
+    async def _come_back(
+        self, me: ActorState, at: str, target: Any, parked: Awaitable[None]
+    ) -> None:
+        await parked
+        self._carry_out(me, at, target)
+
+    def _carry_out(self, me: ActorState, at: str, target: Any) -> None:
+        """Tell who listens that a transition begins."""
         if self.recorder is not None:
             self.recorder.step(me)
         if self._watching:
@@ -241,14 +239,14 @@ class Runtime:
         to = enabled[index]
         if self.recorder is not None:
             self.recorder.choice("schedule", at, index, len(enabled), to.name)
-        if to.state is State.SLEEPING:
-            to.state = State.RUNNABLE
+        if to.state is _SLEEPING:
+            to.state = _RUNNABLE
         return to
 
-    async def cond_resched(self, at: str) -> None:
-        """A voluntary preemption point with no other effect."""
+    def cond_resched(self, at: str) -> Awaitable[None]:
+        """A voluntary preemption point with no other effect; awaited at once, as `point`."""
         self.might_sleep(at)
-        await self.point(at, "resched", None)
+        return self.point(at, "resched", None)
 
     async def yield_(self, at: str) -> None:
         """Give way: costs one jiffy and demotes the actor in priority strategies."""

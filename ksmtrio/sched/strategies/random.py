@@ -15,8 +15,8 @@ class RandomStrategy(SeededChoices):
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
-        self._schedule = Stream(seed, "schedule")
+        self._below = Stream(seed, "schedule").below
 
     def pick(self, enabled: Sequence[ActorState], current: ActorState | None) -> int:
         """Return any index with equal probability."""
-        return self._schedule.below(len(enabled))
+        return self._below(len(enabled))
