@@ -27,7 +27,7 @@ from ksmtrio.scenario import Scenario, parse_scenario
 from ksmtrio.sched.choices import Choices
 from ksmtrio.sched.host_bare import drive
 from ksmtrio.sched.hosts import HOST_DEFAULT, make_host
-from ksmtrio.sched.program import Build, Program
+from ksmtrio.sched.program import Program
 from ksmtrio.sched.runtime import Runtime
 from ksmtrio.sched.strategies import StrategySpec, build
 from ksmtrio.sched.strategies.base import Strategy
@@ -73,8 +73,8 @@ class Outcome:
         stop_reason: why it ended; ``done`` when all actors came to their end.
         marks: names of the marks that were reached.
         event_digest: of all records; None when nothing was recorded.
-        machine_digest: of the final machine; None when nothing was recorded.
-        final: of the final state as explorations compare it; None when not asked for.
+        machine_digest: of the final state; None when nothing was recorded and nobody asked, or the
+            execution was given up before its end.
     """
 
     verdict: Verdict
@@ -85,7 +85,6 @@ class Outcome:
     marks: tuple[str, ...]
     event_digest: str | None = None
     machine_digest: str | None = None
-    final: str | None = None
 
     def signatures(self) -> tuple[str, ...]:
         """Return the signatures of the findings."""
@@ -113,9 +112,23 @@ class ReplayResult:
     points: int
 
 
-async def execute(
-    scenario: Scenario,
-    kernel: Kernel,
+class How(TypedDict, total=False):
+    """How to execute: the keyword arguments of `execute_subject`."""
+
+    recorder: Tap | None
+    marks: bool
+    exact: bool
+    final: bool
+    host: str
+
+
+async def execute(scenario: Scenario, kernel: Kernel, plan: Plan, **how: Unpack[How]) -> Outcome:
+    """Execute a scenario under a kernel once; arguments and errors as in `execute_subject`."""
+    return await execute_subject(KernelSubject(scenario, kernel), plan, **how)
+
+
+async def execute_subject(
+    subject: Subject,
     plan: Plan,
     *,
     recorder: Tap | None = None,
@@ -127,97 +140,79 @@ async def execute(
     """Execute once. Many executions can run, one after the other, inside one event loop.
 
     Args:
-        scenario: what to emulate.
-        kernel: which kernel.
+        subject: what to execute.
         plan: where choices come from.
         recorder: gets the stream of the execution, if given; a `Recorder` makes digests.
-        marks: whether to watch for the race marks.
+        marks: whether to watch for the race marks, of which a program has none.
         exact: with a list of choices: it must fit to the last; otherwise any list is a schedule.
-        final: whether to digest the final state.
+        final: whether to digest the final state, recorded or not.
         host: what runs the actors: ``trio``, or ``bare``, which never awaits an event loop.
 
     Raises:
         ReplayDiverged: exact choices do not fit.
         ScenarioError: the start state is impossible.
+        BadInput: a program raised while it was described.
         EmulatorError: a fault of ours; never a finding.
     """
+    strategy = _strategy(plan, exact=exact)
+    reached: tuple[str, ...] = ()
+    done: Machine | Program
+    try:
+        if isinstance(subject, KernelSubject):
+            tracker = MarkTracker(MARKS if marks else ())
+            done, findings = await _run_kernel(subject, strategy, recorder, host, tracker)
+            reached = tracker.reached()
+        else:
+            done, findings = await _run_program(subject, strategy, recorder, host)
+        return _outcome(done, findings.all(), reached, recorder, final=final)
+    except KsmtrioError:
+        raise
+    except Exception as error:
+        raise EmulatorError(f"{subject.name}: {_innermost(error)}") from error
+
+
+async def _run_kernel(
+    subject: KernelSubject,
+    strategy: Strategy,
+    recorder: Tap | None,
+    host: str,
+    tracker: MarkTracker,
+) -> tuple[Machine, Findings]:
     oracles = make_oracles()
-    tracker = MarkTracker(MARKS if marks else ())
+    machine = build_machine(
+        subject.scenario,
+        subject.kernel,
+        strategy,
+        recorder=recorder,
+        watchers=_merged(oracles),
+        host=host,
+    )
+    findings = Findings(machine.rt)
+    for oracle in oracles:
+        oracle.attach(machine, findings)
+    tracker.attach(machine)
+    await machine.run()
+    _judge_at_rest(machine, oracles, findings)
+    return machine, findings
+
+
+async def _run_program(
+    subject: ProgramSubject, strategy: Strategy, recorder: Tap | None, host: str
+) -> tuple[Program, Findings]:
+    build_program = subject.build()
+    rt = Runtime(strategy, make_host(host), recorder=recorder)
+    program = Program(rt)
+    findings = Findings(rt)
+    for oracle in make_program_oracles():
+        oracle.listen(rt, findings)
     try:
-        machine = build_machine(
-            scenario,
-            kernel,
-            _strategy(plan, exact=exact),
-            recorder=recorder,
-            watchers=_merged(oracles),
-            host=host,
-        )
-        findings = Findings(machine.rt)
-        for oracle in oracles:
-            oracle.attach(machine, findings)
-        tracker.attach(machine)
-        await machine.run()
-        _judge_at_rest(machine, oracles, findings)
-        return _outcome(machine, findings.all(), recorder, marks=tracker.reached(), digest=final)
+        build_program(program)
     except KsmtrioError:
         raise
     except Exception as error:
-        raise EmulatorError(f"{scenario.name}: {_innermost(error)}") from error
-
-
-async def execute_program(
-    program: ProgramSubject,
-    plan: Plan,
-    *,
-    recorder: Tap | None = None,
-    marks: bool = False,
-    exact: bool = True,
-    final: bool = False,
-    host: str = HOST_DEFAULT,
-) -> Outcome:
-    """Execute a program once; as `execute`, but there are no marks to watch for."""
-    del marks
-    build_program = program.build()
-    try:
-        rt = Runtime(_strategy(plan, exact=exact), make_host(host), recorder=recorder)
-        running = Program(rt)
-        findings = Findings(rt)
-        for oracle in make_program_oracles():
-            oracle.listen(rt, findings)
-        _describe(program.name, build_program, running)
-        await running.run()
-        return _outcome(running, findings.all(), recorder, digest=final)
-    except KsmtrioError:
-        raise
-    except Exception as error:
-        raise EmulatorError(f"{program.name}: {_innermost(error)}") from error
-
-
-def _describe(name: str, build_program: Build, running: Program) -> None:
-    """Have a program name its tasks and words; what it raises is its author's to mend."""
-    try:
-        build_program(running)
-    except KsmtrioError:
-        raise
-    except Exception as error:
-        raise BadInput(f"{name}: {_innermost(error)}, while it was described") from error
-
-
-class How(TypedDict, total=False):
-    """How to execute: the keyword arguments of `execute`."""
-
-    recorder: Tap | None
-    marks: bool
-    exact: bool
-    final: bool
-    host: str
-
-
-async def execute_subject(subject: Subject, plan: Plan, **how: Unpack[How]) -> Outcome:
-    """Execute whatever it is once; arguments and errors as in `execute`."""
-    if isinstance(subject, KernelSubject):
-        return await execute(subject.scenario, subject.kernel, plan, **how)
-    return await execute_program(subject, plan, **how)
+        raise BadInput(f"{subject.name}: {_innermost(error)}, while it was described") from error
+    await program.run()
+    return program, findings
 
 
 def _judge_at_rest(machine: Machine, oracles: Iterable[Oracle], findings: Findings) -> None:
@@ -233,18 +228,18 @@ def _judge_at_rest(machine: Machine, oracles: Iterable[Oracle], findings: Findin
 def _outcome(
     done: Machine | Program,
     seen: list[Finding],
+    marks: tuple[str, ...],
     recorder: Tap | None,
     *,
-    marks: tuple[str, ...] = (),
-    digest: bool,
+    final: bool,
 ) -> Outcome:
     rt = done.rt
-    event_digest = machine_digest = None
+    event_digest = None
     if isinstance(recorder, Recorder):
         for finding in seen:
             recorder.emit(_finding_record(finding))
         event_digest = recorder.hexdigest()
-        machine_digest = digest_of(done.dump())
+    wanted = event_digest is not None or (final and rt.stop_reason != "pruned")
     return Outcome(
         verdict=verdict_of(executions=1, findings=len(seen)),
         findings=tuple(seen),
@@ -253,8 +248,7 @@ def _outcome(
         stop_reason=rt.stop_reason,
         marks=marks,
         event_digest=event_digest,
-        machine_digest=machine_digest,
-        final=digest_of(done.dump()) if digest and rt.stop_reason != "pruned" else None,
+        machine_digest=digest_of(done.dump()) if wanted else None,
     )
 
 

@@ -27,8 +27,9 @@ from ksmtrio.scenario.schema import ActorSpec, Scenario
 from ksmtrio.sched.actor_state import ActorState
 from ksmtrio.sched.hosts import HOST_DEFAULT, make_host
 from ksmtrio.sched.points import Points
-from ksmtrio.sched.runtime import RecorderHook, Runtime
+from ksmtrio.sched.runtime import Runtime
 from ksmtrio.sched.strategies.base import Strategy
+from ksmtrio.sched.tap import Tap
 from ksmtrio.start_state import StartState
 from ksmtrio.units import Vaddr
 
@@ -249,7 +250,7 @@ def build_machine(
     kernel: Kernel,
     strategy: Strategy,
     *,
-    recorder: RecorderHook | None = None,
+    recorder: Tap | None = None,
     watchers: Watchers | None = None,
     host: str = HOST_DEFAULT,
 ) -> Machine:

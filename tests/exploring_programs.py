@@ -75,7 +75,7 @@ def explore_subject(subject: Any, explorer: Explorer, *, most: int = 20_000) -> 
         explored.executions += 1
         explored.findings.update(outcome.signatures())
         if outcome.stop_reason == "done":
-            explored.finals.add(outcome.final)
+            explored.finals.add(outcome.machine_digest)
     return explored
 
 
@@ -95,7 +95,7 @@ def step_subject(subject: Any, explorer: Explorer, strategy: Any) -> Outcome:
             points=outcome.points,
             stop_reason=outcome.stop_reason,
             signatures=outcome.signatures(),
-            final=outcome.final,
+            final=outcome.machine_digest,
         )
     )
     return outcome

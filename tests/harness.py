@@ -20,7 +20,7 @@ from ksmtrio.sched.actor_state import ActorState
 from ksmtrio.sched.cell import Death, Flags, SharedObject
 from ksmtrio.sched.choices import Choices
 from ksmtrio.sched.host_trio import TrioHost
-from ksmtrio.sched.runtime import RecorderHook, Runtime
+from ksmtrio.sched.runtime import Runtime
 from ksmtrio.sched.strategies.base import Strategy, Unwatching
 from ksmtrio.sched.strategies.replay import Replay
 from ksmtrio.sched.tap import Tap
@@ -190,7 +190,7 @@ async def execute(
     strategy: Strategy,
     *,
     fatal: Iterable[str] = (),
-    recorder: RecorderHook | None = None,
+    recorder: Tap | None = None,
     faults: Iterable[str] = (),
     points_max: int = 2_000,
 ) -> World:

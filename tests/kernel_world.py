@@ -35,7 +35,7 @@ from ksmtrio.oracles.base import Finding, Findings
 from ksmtrio.oracles.registry import make_oracles
 from ksmtrio.scenario.load import parse_scenario
 from ksmtrio.sched.choices import Choices
-from ksmtrio.sched.runtime import RecorderHook, Runtime
+from ksmtrio.sched.runtime import Runtime
 from ksmtrio.sched.strategies.base import Strategy
 from ksmtrio.sched.strategies.replay import Replay
 from ksmtrio.sched.strategies.round_robin import RoundRobin
@@ -180,7 +180,7 @@ class KernelWorld:
         strategy: Strategy | None = None,
         faults: Sequence[str] = (),
         choices: Choices | None = None,
-        recorder: RecorderHook | None = None,
+        recorder: Tap | None = None,
         guarded: bool = True,
     ) -> None:
         head = f'format = 1\nname = "unit"\nfaults = {_toml(list(faults))}'

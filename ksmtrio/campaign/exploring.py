@@ -69,8 +69,8 @@ class Harvest:
         self.points += outcome.points
         for finding in outcome.findings:
             self._see(Seen(finding, outcome.choices, self.executions, 1))
-        if outcome.final is not None and outcome.stop_reason in _AT_AN_END:
-            self._end(outcome.final, pack(outcome.choices))
+        if outcome.machine_digest is not None and outcome.stop_reason in _AT_AN_END:
+            self._end(outcome.machine_digest, pack(outcome.choices))
 
     def add(self, other: Harvest) -> None:
         """Add what another part has seen since it was last asked."""
@@ -221,7 +221,7 @@ class Part:
                     points=outcome.points,
                     stop_reason=outcome.stop_reason,
                     signatures=outcome.signatures(),
-                    final=outcome.final,
+                    final=outcome.machine_digest,
                 )
             )
             if collect:

@@ -18,7 +18,7 @@ from ksmtrio.errors import EmulatorError, KernelBug, ReplayDiverged
 from ksmtrio.sched.actor_state import ActorState, State
 from ksmtrio.sched.choices import Choices
 from ksmtrio.sched.clock import Clock
-from ksmtrio.sched.tap import ADD, JIFFIES, READ, WRITE
+from ksmtrio.sched.tap import ADD, JIFFIES, READ, WRITE, Tap
 from ksmtrio.sched.turn import GO_ON, Host
 
 if TYPE_CHECKING:
@@ -43,37 +43,6 @@ class Holdable(Protocol):
     def holders(self) -> Sequence[ActorState]:
         """Who must let go before a waiter can proceed."""
         ...
-
-
-class RecorderHook(Protocol):
-    """What a tap is told (see `sched.tap.Tap`); absent in stress runs."""
-
-    def attach(self, rt: Runtime) -> None:
-        """An execution is being put together; what follows is of it."""
-
-    def step(self, actor: ActorState) -> None:
-        """A transition begins: the actor carries out its pending operation."""
-
-    def operation(self, at: str, event: str, target: Any, value: Any) -> None:
-        """A cell or lock operation was done; `value` is what it read, answered or wrote."""
-
-    def guarded(self, obj: Any, field: str, value: Any, *, writes: bool) -> None:
-        """A guarded field was read, or assigned, or read by someone who may change its value."""
-
-    def aside(self, name: str, kind: int) -> None:
-        """Something else was touched: a life, a queue, the clock; `kind` as in `sched.tap`."""
-
-    def woke(self, actor: ActorState) -> None:
-        """The present transition enabled an actor that was blocked or unborn."""
-
-    def remembered(self, name: str, value: Any) -> None:
-        """An oracle keeps something that the machine does not show, and may judge by it later."""
-
-    def tracepoint(self, at: str, event: str, fields: dict[str, Any]) -> None:
-        """A kernel tracepoint was passed."""
-
-    def choice(self, stream: str, at: str, index: int, of: int, what: str) -> None:
-        """A choice among `of` alternatives was taken."""
 
 
 class Notice(Protocol):
@@ -102,7 +71,7 @@ class Runtime:
         strategy: takes every choice.
         host: moves the baton.
         points_max: step bound; reaching it is a finding of the progress oracle.
-        recorder: gets every event; None in stress runs.
+        recorder: hears the stream of what is done; None in stress runs.
         faults: names of the fault choices that the scenario allows.
 
     Attributes:
@@ -119,7 +88,7 @@ class Runtime:
         host: Host,
         *,
         points_max: int = POINTS_MAX_DEFAULT,
-        recorder: RecorderHook | None = None,
+        recorder: Tap | None = None,
         faults: frozenset[str] = frozenset(),
     ) -> None:
         self.strategy = strategy

@@ -34,7 +34,7 @@ def life_of(name: str) -> str:
 
 
 class Tap:
-    """Hears everything, does nothing; see `ksmtrio.sched.runtime.RecorderHook` for the meaning."""
+    """Hears everything, does nothing."""
 
     def attach(self, rt: Runtime) -> None:
         """An execution is being put together; what follows is of it."""
@@ -43,13 +43,13 @@ class Tap:
         """A transition begins: the actor carries out its pending operation."""
 
     def operation(self, at: str, event: str, target: Any, value: Any) -> None:
-        """A cell or lock operation was done."""
+        """A cell or lock operation was done; `value` is what it read, answered or wrote."""
 
     def guarded(self, obj: Any, field: str, value: Any, *, writes: bool) -> None:
-        """A guarded field was read or assigned."""
+        """A guarded field was assigned, or read; `writes`: by someone who may change its value."""
 
     def aside(self, name: str, kind: int) -> None:
-        """Something was touched that is neither a cell nor a guarded field."""
+        """Something else was touched: a life, a queue, the clock; `kind` is READ, WRITE or ADD."""
 
     def woke(self, actor: ActorState) -> None:
         """The present transition enabled an actor that was blocked or unborn."""

@@ -27,7 +27,7 @@ _STREAMS: dict[str, Stream] = {"schedule": "schedule", "data": "data", "faults":
 
 
 class Recorder(Tap):
-    """What `sched.runtime.RecorderHook` asks for.
+    """The tap that makes records.
 
     Args:
         sinks: told of each record in order.

@@ -133,8 +133,8 @@ def search(subject: ProgramSubject, *, at_most: int, preemptions: int | None = N
     executions = 0
     for outcome in every_execution(subject, at_most=at_most, preemptions=preemptions):
         executions += 1
-        assert outcome.final is not None
-        finals.add(outcome.final)
+        assert outcome.machine_digest is not None
+        finals.add(outcome.machine_digest)
         signatures.update(outcome.signatures())
     return Searched(executions, executions < at_most, frozenset(finals), frozenset(signatures))
 

@@ -33,7 +33,7 @@ def all_of(plan: Plan, host: str, at_most: int) -> list[tuple[Any, ...]]:
     """Return what each execution came to; exactly `at_most` of them when there are more."""
     given_program: Any = Given(plan)
     return [
-        (done.choices, done.stop_reason, done.final, done.signatures())
+        (done.choices, done.stop_reason, done.machine_digest, done.signatures())
         for done in every_execution(given_program, at_most=at_most, host=host)
     ]
 

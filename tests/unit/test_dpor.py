@@ -264,7 +264,7 @@ def test_plans_for_a_kernel_can_be_followed() -> None:
                 points=outcome.points,
                 stop_reason=outcome.stop_reason,
                 signatures=outcome.signatures(),
-                final=outcome.final,
+                final=outcome.machine_digest,
             )
         )
     assert search.counts.executions == 12

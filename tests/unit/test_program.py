@@ -96,6 +96,11 @@ def programs(tmp_path):
     return lambda name: load_subject(f"{file}:{name}")
 
 
+def finals(subject, seeds: int) -> set[str | None]:
+    specs = (StrategySpec("random", seed) for seed in range(seeds))
+    return {run_subject(subject, spec, final=True).machine_digest for spec in specs}
+
+
 def signatures(subject, seeds: int = 30) -> set[str]:
     found: set[str] = set()
     for seed in range(seeds):
@@ -135,19 +140,11 @@ def test_two_locks_in_two_orders_deadlock(programs) -> None:
 
 
 def test_final_state_tells_outcomes_apart_but_not_schedules(programs) -> None:
-    finals = {
-        run_subject(programs("lost_update_2"), StrategySpec("random", seed), final=True).final
-        for seed in range(30)
-    }
-    assert len(finals) == 2
+    assert len(finals(programs("lost_update_2"), seeds=30)) == 2
 
 
 def test_log_is_part_of_the_final_state(programs) -> None:
-    finals = {
-        run_subject(programs("locked"), StrategySpec("random", seed), final=True).final
-        for seed in range(60)
-    }
-    assert len(finals) == 6  # orders of three
+    assert len(finals(programs("locked"), seeds=60)) == 6  # orders of three
 
 
 def test_notes_are_accesses_to_the_log(programs) -> None:
@@ -161,10 +158,7 @@ def test_interchangeable_tasks_reach_one_final_state(programs, tmp_path) -> None
     file = tmp_path / "alike.py"
     file.write_text(text, encoding="utf-8")
     subject = load_subject(f"{file}:locked")
-    finals = {
-        run_subject(subject, StrategySpec("random", seed), final=True).final for seed in range(60)
-    }
-    assert len(finals) == 1
+    assert len(finals(subject, seeds=60)) == 1
 
 
 def test_exception_of_a_task_is_a_finding_where_it_was_raised(programs) -> None:

@@ -139,7 +139,7 @@ def test_search_goes_on_from_a_saved_state_after_every_execution(program, bound)
         outcome = step(program, explorer, strategy)
         findings.update(outcome.signatures())
         if outcome.stop_reason == "done":
-            finals.add(outcome.final)
+            finals.add(outcome.machine_digest)
         state = explorer.save()
     assert explorer.complete
     assert explorer.counts == whole.counts
