@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from functools import cache
 from hashlib import sha256
+from inspect import iscoroutinefunction
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import TypeAlias
@@ -179,5 +180,7 @@ def _is_program(value: object, module: ModuleType) -> bool:
         isinstance(value, FunctionType)
         and value.__module__ == module.__name__
         and value.__code__.co_argcount == 1
+        and not value.__code__.co_kwonlyargcount
+        and not iscoroutinefunction(value)
         and not value.__name__.startswith("_")
     )

@@ -7,9 +7,10 @@ says what must hold. It is called anew for each execution. Tests: `tests/unit/te
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
 
 import attrs
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+_Truth: TypeAlias = object
+"""Anything that counts as true or not, as in an assertion."""
 
 AT_END: Final = "end"
 """Label of what is checked after all tasks have finished."""
@@ -179,8 +183,8 @@ class Program:
         actor.remembers = True
         return actor
 
-    def check(self, condition: bool, message: str, at: str | None = None) -> None:  # noqa: FBT001 - as assert has it
-        """Assert something; if it does not hold, that is a finding, and the execution ends."""
+    def check(self, condition: _Truth, message: str, /, *, at: str | None = None) -> None:
+        """Assert something; if it is not true, that is a finding, and the execution ends."""
         if not condition:
             me = self.rt.current
             where = at or (AT_END if me is None else me.at)
@@ -239,18 +243,26 @@ Build: TypeAlias = Callable[[Program], None]
 """What describes a program."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Instance:
     """A program of a family, its parameters given; made by `bind`."""
 
     build: Callable[..., None]
     arguments: tuple[Any, ...]
+    keywords: Mapping[str, Any]
 
     def __call__(self, program: Program) -> None:
         """Describe one execution."""
-        self.build(program, *self.arguments)
+        self.build(program, *self.arguments, **self.keywords)
 
 
-def bind(build: Callable[Concatenate[Program, P], None], *args: P.args, **_: P.kwargs) -> Instance:
-    """Return an instance of a family of programs: `lost_update_2 = bind(lost_update, 2)`."""
-    return Instance(build, args)
+def bind(
+    build: Callable[Concatenate[Program, P], None], *args: P.args, **kwargs: P.kwargs
+) -> Instance:
+    """Return an instance of a family of programs: `lost_update_2 = bind(lost_update, 2)`.
+
+    Raises:
+        TypeError: the function does not take these arguments.
+    """
+    signature(build).bind(None, *args, **kwargs)
+    return Instance(build, args, kwargs)

@@ -26,6 +26,17 @@ def lost_update(p: Program, nr_tasks: int) -> None:
 
 lost_update_2 = bind(lost_update, 2)
 
+def counts_by(p: Program, *, step: int) -> None:
+    word = p.cell("word", 0)
+
+    async def body() -> None:
+        await word.write("f.1", step)
+
+    p.task("t", body)
+    p.at_end(lambda: p.check(word.value == 1, f"it is {word.value}"))
+
+counts_by_2 = bind(counts_by, step=2)
+
 def locked(p: Program) -> None:
     word, lock = p.cell("word", 0), p.lock("lock")
 
@@ -110,6 +121,11 @@ def signatures(subject, seeds: int = 30) -> set[str]:
 
 def test_failed_check_at_the_end_is_a_finding(programs) -> None:
     assert signatures(programs("lost_update_2")) == {"bugs:assertion@end"}
+
+
+def test_instance_gets_arguments_by_name_too(programs) -> None:
+    (found,) = run_subject(programs("counts_by_2"), StrategySpec("random", 0)).findings
+    assert found.message == "it is 2"
 
 
 def test_ideal_lock_excludes(programs) -> None:

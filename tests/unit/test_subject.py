@@ -23,6 +23,12 @@ def one(p: Program) -> None:
 def family(p: Program, n: int) -> None:
     one(p)
 
+def by_name(p: Program, *, n: int) -> None:
+    one(p)
+
+async def waits(p: Program) -> None:
+    one(p)
+
 async def body() -> None: ...
 
 two = bind(family, 2)
@@ -41,7 +47,9 @@ def test_functions_of_one_argument_and_bound_ones_are_programs(tmp_path) -> None
         assert load_subject(f"{file}:{name}").name == f"{file}:{name}"
 
 
-@pytest.mark.parametrize("name", ["LIMIT", "family", "body", "bind", "three", ""])
+@pytest.mark.parametrize(
+    "name", ["LIMIT", "family", "by_name", "waits", "body", "bind", "three", ""]
+)
 def test_anything_else_is_refused_with_what_there_is(tmp_path, name: str) -> None:
     file = written(tmp_path, GOOD)
     with pytest.raises(BadInput, match="there are: one, two"):
@@ -53,6 +61,13 @@ def test_missing_file_and_file_that_raises_are_refused(tmp_path) -> None:
         load_subject(f"{tmp_path}/none.py:x")
     with pytest.raises(BadInput, match="raises ZeroDivisionError"):
         load_subject(f"{written(tmp_path, '1 / 0')}:x")
+
+
+def test_arguments_that_the_function_does_not_take_are_refused(tmp_path) -> None:
+    for arguments in ("family", "family, 1, 2", "family, m=1", "by_name, 1"):
+        file = written(tmp_path, GOOD + f"wrong = bind({arguments})\n")
+        with pytest.raises(BadInput, match="raises TypeError"):
+            load_subject(f"{file}:wrong")
 
 
 @pytest.mark.parametrize("text", ["raise SystemExit(3)", "def broken(:", "import no_such_module"])

@@ -16,7 +16,7 @@ from __future__ import annotations
 from ksmtrio.sched import Program, bind
 
 
-def driver(p: Program, raise_first: bool) -> None:  # noqa: FBT001 - an argument of `bind`
+def driver(p: Program, *, raise_first: bool) -> None:
     pending, stopping = p.counter("pending", 1), p.cell("stopping", False)
     event, stopped = p.cell("event", False), p.cell("stopped", False)
 
@@ -49,5 +49,5 @@ def driver(p: Program, raise_first: bool) -> None:  # noqa: FBT001 - an argument
     p.task("add", add)
 
 
-bluetooth_driver = bind(driver, False)
-bluetooth_driver_fixed = bind(driver, True)
+bluetooth_driver = bind(driver, raise_first=False)
+bluetooth_driver_fixed = bind(driver, raise_first=True)

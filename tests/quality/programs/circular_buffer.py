@@ -19,7 +19,7 @@ TURNS: Final = 7
 SIZE: Final = 10
 
 
-def sender_and_receiver(p: Program, count_all: bool) -> None:  # noqa: FBT001 - an argument of `bind`
+def sender_and_receiver(p: Program, *, count_all: bool) -> None:
     buffer = [p.cell(f"buffer[{index}]", -1) for index in range(SIZE)]
     first, free = p.cell("first", 0), p.cell("free", 0)
     lock = p.lock("lock")
@@ -62,5 +62,5 @@ def sender_and_receiver(p: Program, count_all: bool) -> None:  # noqa: FBT001 - 
     p.task("receiver", receiver)
 
 
-circular_buffer = bind(sender_and_receiver, True)
-circular_buffer_fixed = bind(sender_and_receiver, False)
+circular_buffer = bind(sender_and_receiver, count_all=True)
+circular_buffer_fixed = bind(sender_and_receiver, count_all=False)

@@ -24,7 +24,7 @@ from ksmtrio.locking.wait import WaitQueue
 from ksmtrio.sched import Cell, Program, bind
 
 
-def save_log(p: Program, locked: bool) -> None:  # noqa: FBT001 - an argument of `bind`
+def save_log(p: Program, *, locked: bool) -> None:
     lock, offset, total = p.lock("lock"), p.cell("offset", 0), p.counter("written")
 
     async def download() -> None:
@@ -48,7 +48,7 @@ def save_log(p: Program, locked: bool) -> None:  # noqa: FBT001 - an argument of
     p.task("handler", handler)
 
 
-def free_queue(p: Program, wait_for_all: bool) -> None:  # noqa: FBT001 - an argument of `bind`
+def free_queue(p: Program, *, wait_for_all: bool) -> None:
     fifo = p.object("fifo")
     mutex, output = Cell(fifo, "mutex", 0), p.cell("output_done", False)
     left, joined = p.counter("consumers", 1), WaitQueue(p.box, "joined")
@@ -72,7 +72,7 @@ def free_queue(p: Program, wait_for_all: bool) -> None:  # noqa: FBT001 - an arg
     p.task("consumer", consumer)
 
 
-def append(p: Program, one_lock: bool) -> None:  # noqa: FBT001 - an argument of `bind`
+def append(p: Program, *, one_lock: bool) -> None:
     lock, text = p.lock("lock"), p.cell("text", "abc")
 
     async def appender() -> None:
@@ -97,9 +97,9 @@ def append(p: Program, one_lock: bool) -> None:  # noqa: FBT001 - an argument of
     p.task("changer", changer)
 
 
-aget = bind(save_log, False)
-aget_fixed = bind(save_log, True)
-pbzip2 = bind(free_queue, False)
-pbzip2_fixed = bind(free_queue, True)
-stringbuffer = bind(append, False)
-stringbuffer_fixed = bind(append, True)
+aget = bind(save_log, locked=False)
+aget_fixed = bind(save_log, locked=True)
+pbzip2 = bind(free_queue, wait_for_all=False)
+pbzip2_fixed = bind(free_queue, wait_for_all=True)
+stringbuffer = bind(append, one_lock=False)
+stringbuffer_fixed = bind(append, one_lock=True)

@@ -30,7 +30,7 @@ from ksmtrio.sched import Cell, Program, bind
 from ksmtrio.sched.program import Box
 
 
-def pipe_open(p: Program, look: bool) -> None:  # noqa: FBT001 - an argument of `bind`
+def pipe_open(p: Program, *, look: bool) -> None:
     lock, pipe, readers = p.lock("i_mutex"), p.cell("i_pipe", 1), p.cell("readers", 1)
 
     async def release() -> None:
@@ -57,7 +57,7 @@ def pipe_open(p: Program, look: bool) -> None:  # noqa: FBT001 - an argument of 
     p.task("open", lookup_and_open)
 
 
-def scan_list(p: Program, look: bool) -> None:  # noqa: FBT001 - an argument of `bind`
+def scan_list(p: Program, *, look: bool) -> None:
     lock, slots = p.lock("ksm_mmlist_lock"), p.cell("mm_list", ("slot",))
 
     async def ksmd() -> None:
@@ -78,7 +78,7 @@ def scan_list(p: Program, look: bool) -> None:  # noqa: FBT001 - an argument of 
     p.task("exit", leave)
 
 
-def keyrings(p: Program, locked: bool) -> None:  # noqa: FBT001 - an argument of `bind`
+def keyrings(p: Program, *, locked: bool) -> None:
     lock = p.lock("key_user_keyring_mutex")
     user, session = p.cell("uid_keyring", None), p.cell("session_keyring", None)
 
@@ -99,7 +99,7 @@ def keyrings(p: Program, locked: bool) -> None:  # noqa: FBT001 - an argument of
     p.task("t2", caller, like="caller")
 
 
-def read_key(p: Program, inside: bool) -> None:  # noqa: FBT001 - an argument of `bind`
+def read_key(p: Program, *, inside: bool) -> None:
     sem, revoked, payload = p.lock("sem"), p.cell("revoked", False), p.cell("payload", 1)
 
     async def read() -> None:
@@ -121,7 +121,7 @@ def read_key(p: Program, inside: bool) -> None:  # noqa: FBT001 - an argument of
     p.task("revoke", revoke)
 
 
-def shared_pointer(p: Program, own: bool, locked: bool) -> None:  # noqa: FBT001 - of `bind`
+def shared_pointer(p: Program, *, own: bool, locked: bool) -> None:
     """Two tasks store a buffer of their own in a common word; then each frees what it finds."""
     lock = p.lock("lock")
     pointer: Cell[Box | None] = p.cell("pointer", None)
@@ -144,7 +144,7 @@ def shared_pointer(p: Program, own: bool, locked: bool) -> None:  # noqa: FBT001
     p.task("t2", caller)
 
 
-def create_port(p: Program, reference: bool) -> None:  # noqa: FBT001 - an argument of `bind`
+def create_port(p: Program, *, reference: bool) -> None:
     lock, listed = p.lock("ports_lock"), p.cell("ports", False)
     port, uses = p.object("port"), p.counter("uses", 2 if reference else 1)
     kind = Cell(port, "type", 0)
@@ -173,17 +173,17 @@ def create_port(p: Program, reference: bool) -> None:  # noqa: FBT001 - an argum
     p.task("delete", delete)
 
 
-cve_2009_3547 = bind(pipe_open, False)
-cve_2009_3547_fixed = bind(pipe_open, True)
-cve_2011_2183 = bind(scan_list, False)
-cve_2011_2183_fixed = bind(scan_list, True)
-cve_2013_1792 = bind(keyrings, False)
-cve_2013_1792_fixed = bind(keyrings, True)
-cve_2015_7550 = bind(read_key, False)
-cve_2015_7550_fixed = bind(read_key, True)
-cve_2016_9806 = bind(shared_pointer, False, True)
-cve_2016_9806_fixed = bind(shared_pointer, True, True)
-cve_2017_6346 = bind(shared_pointer, False, False)
-cve_2017_6346_fixed = bind(shared_pointer, True, False)
-cve_2017_15265 = bind(create_port, False)
-cve_2017_15265_fixed = bind(create_port, True)
+cve_2009_3547 = bind(pipe_open, look=False)
+cve_2009_3547_fixed = bind(pipe_open, look=True)
+cve_2011_2183 = bind(scan_list, look=False)
+cve_2011_2183_fixed = bind(scan_list, look=True)
+cve_2013_1792 = bind(keyrings, locked=False)
+cve_2013_1792_fixed = bind(keyrings, locked=True)
+cve_2015_7550 = bind(read_key, inside=False)
+cve_2015_7550_fixed = bind(read_key, inside=True)
+cve_2016_9806 = bind(shared_pointer, own=False, locked=True)
+cve_2016_9806_fixed = bind(shared_pointer, own=True, locked=True)
+cve_2017_6346 = bind(shared_pointer, own=False, locked=False)
+cve_2017_6346_fixed = bind(shared_pointer, own=True, locked=False)
+cve_2017_15265 = bind(create_port, reference=False)
+cve_2017_15265_fixed = bind(create_port, reference=True)

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from ksmtrio.sched import IdealLock, Program, bind
 
 
-def two_locks(p: Program, opposite: bool) -> None:  # noqa: FBT001 - an argument of `bind`
+def two_locks(p: Program, *, opposite: bool) -> None:
     a, b, count = p.lock("a"), p.lock("b"), p.cell("count", 1)
 
     def task(outer: IdealLock, inner: IdealLock, delta: int) -> Callable[[], Awaitable[None]]:
@@ -32,5 +32,5 @@ def two_locks(p: Program, opposite: bool) -> None:  # noqa: FBT001 - an argument
     p.task("down", task(b, a, -1) if opposite else task(a, b, -1))
 
 
-deadlock01 = bind(two_locks, True)
-deadlock01_fixed = bind(two_locks, False)
+deadlock01 = bind(two_locks, opposite=True)
+deadlock01_fixed = bind(two_locks, opposite=False)

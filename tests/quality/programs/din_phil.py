@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable
 from ksmtrio.sched import Program, bind
 
 
-def philosophers(p: Program, nr: int, left_handed: int) -> None:
+def philosophers(p: Program, *, nr: int, left_handed: int) -> None:
     forks = [p.lock(f"fork{number}") for number in range(nr)]
 
     def philosopher(number: int) -> Callable[[], Awaitable[None]]:
@@ -62,15 +62,15 @@ def counted(p: Program, nr: int) -> None:
         p.task(f"philosopher{number}", philosopher(number))
 
 
-din_phil_2 = bind(philosophers, 2, 0)
-din_phil_3 = bind(philosophers, 3, 0)
-din_phil_4 = bind(philosophers, 4, 0)
-din_phil_5 = bind(philosophers, 5, 0)
-din_phil_6 = bind(philosophers, 6, 0)
-din_phil_7 = bind(philosophers, 7, 0)
-din_phil_2_fixed = bind(philosophers, 2, 1)
-din_phil_3_fixed = bind(philosophers, 3, 1)
-din_phil_7_fixed = bind(philosophers, 7, 1)
+din_phil_2 = bind(philosophers, nr=2, left_handed=0)
+din_phil_3 = bind(philosophers, nr=3, left_handed=0)
+din_phil_4 = bind(philosophers, nr=4, left_handed=0)
+din_phil_5 = bind(philosophers, nr=5, left_handed=0)
+din_phil_6 = bind(philosophers, nr=6, left_handed=0)
+din_phil_7 = bind(philosophers, nr=7, left_handed=0)
+din_phil_2_fixed = bind(philosophers, nr=2, left_handed=1)
+din_phil_3_fixed = bind(philosophers, nr=3, left_handed=1)
+din_phil_7_fixed = bind(philosophers, nr=7, left_handed=1)
 din_phil_2_sat = bind(counted, 2)
 din_phil_3_sat = bind(counted, 3)
 din_phil_7_sat = bind(counted, 7)

@@ -22,7 +22,7 @@ from ksmtrio.locking.wait import WaitQueue
 from ksmtrio.sched import Program, bind
 
 
-def lazy_lock(p: Program, guarded: bool) -> None:  # noqa: FBT001 - an argument of `bind`
+def lazy_lock(p: Program, *, guarded: bool) -> None:
     locks = [p.lock("monitor0"), p.lock("monitor1")]
     making = p.lock("making")
     monitor, made = p.cell("monitor", None), p.counter("made")
@@ -49,7 +49,7 @@ def lazy_lock(p: Program, guarded: bool) -> None:  # noqa: FBT001 - an argument 
     p.task("t2", local_time, like="caller")
 
 
-def interrupt(p: Program, look_again: bool) -> None:  # noqa: FBT001 - an argument of `bind`
+def interrupt(p: Program, *, look_again: bool) -> None:
     interrupted, waits_for = p.cell("interrupted", False), p.cell("waits_for", None)
     woken, queue = p.cell("woken", False), WaitQueue(p.box, "condition")
 
@@ -111,9 +111,9 @@ def recursive_reader(p: Program, times: int) -> None:
     p.task("writer", write)
 
 
-nspr_1 = bind(lazy_lock, False)
-nspr_1_fixed = bind(lazy_lock, True)
-nspr_2 = bind(interrupt, False)
-nspr_2_fixed = bind(interrupt, True)
+nspr_1 = bind(lazy_lock, guarded=False)
+nspr_1_fixed = bind(lazy_lock, guarded=True)
+nspr_2 = bind(interrupt, look_again=False)
+nspr_2_fixed = bind(interrupt, look_again=True)
 nspr_3 = bind(recursive_reader, 2)
 nspr_3_fixed = bind(recursive_reader, 1)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from ksmtrio.sched import Program, bind
 
 
-def phases(p: Program, release: bool) -> None:  # noqa: FBT001 - an argument of `bind`
+def phases(p: Program, *, release: bool) -> None:
     x, y = p.lock("x"), p.lock("y")
 
     async def task() -> None:
@@ -31,5 +31,5 @@ def phases(p: Program, release: bool) -> None:  # noqa: FBT001 - an argument of 
     p.task("t2", task, like="task")
 
 
-phase01 = bind(phases, False)
-phase01_fixed = bind(phases, True)
+phase01 = bind(phases, release=False)
+phase01_fixed = bind(phases, release=True)

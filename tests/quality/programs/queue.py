@@ -18,7 +18,7 @@ from ksmtrio.sched import Program, bind
 SIZE: Final = 20
 
 
-def producer_and_consumer(p: Program, count_all: bool) -> None:  # noqa: FBT001 - of `bind`
+def producer_and_consumer(p: Program, *, count_all: bool) -> None:
     lock, content = p.lock("lock"), p.cell("content", ())
     may_put, may_take = p.cell("may_put", True), p.cell("may_take", False)
     values = p.cell("stored", ())
@@ -64,5 +64,5 @@ def producer_and_consumer(p: Program, count_all: bool) -> None:  # noqa: FBT001 
     p.task("consumer", consumer)
 
 
-queue = bind(producer_and_consumer, True)
-queue_fixed = bind(producer_and_consumer, False)
+queue = bind(producer_and_consumer, count_all=True)
+queue_fixed = bind(producer_and_consumer, count_all=False)

@@ -20,7 +20,7 @@ from __future__ import annotations
 from ksmtrio.sched import Program, bind
 
 
-def reorder(p: Program, nr_setters: int, nr_checkers: int) -> None:
+def reorder(p: Program, *, nr_setters: int, nr_checkers: int) -> None:
     a, b = p.cell("a", 0), p.cell("b", 0)
 
     async def setter() -> None:
@@ -54,7 +54,7 @@ def looked_at_last(p: Program, nr_setters: int) -> None:
     p.at_end(lambda: p.check(seen[0] in {(0, 0), (1, -1)}, "a half-done write was seen"))
 
 
-def ordered(p: Program, nr_setters: int, nr_checkers: int) -> None:
+def ordered(p: Program, *, nr_setters: int, nr_checkers: int) -> None:
     a, b, lock = p.cell("a", 0), p.cell("b", 0), p.lock("lock")
 
     async def setter() -> None:
@@ -79,14 +79,14 @@ reorder_2_setters = bind(looked_at_last, 2)
 reorder_3_setters = bind(looked_at_last, 3)
 reorder_4_setters = bind(looked_at_last, 4)
 
-reorder_3 = bind(reorder, 2, 1)
-reorder_4 = bind(reorder, 3, 1)
-reorder_5 = bind(reorder, 4, 1)
-reorder_10 = bind(reorder, 9, 1)
-reorder_20 = bind(reorder, 10, 10)
-reorder_50 = bind(reorder, 49, 1)
-reorder_100 = bind(reorder, 99, 1)
+reorder_3 = bind(reorder, nr_setters=2, nr_checkers=1)
+reorder_4 = bind(reorder, nr_setters=3, nr_checkers=1)
+reorder_5 = bind(reorder, nr_setters=4, nr_checkers=1)
+reorder_10 = bind(reorder, nr_setters=9, nr_checkers=1)
+reorder_20 = bind(reorder, nr_setters=10, nr_checkers=10)
+reorder_50 = bind(reorder, nr_setters=49, nr_checkers=1)
+reorder_100 = bind(reorder, nr_setters=99, nr_checkers=1)
 
-reorder_3_fixed = bind(ordered, 2, 1)
-reorder_5_fixed = bind(ordered, 4, 1)
-reorder_100_fixed = bind(ordered, 99, 1)
+reorder_3_fixed = bind(ordered, nr_setters=2, nr_checkers=1)
+reorder_5_fixed = bind(ordered, nr_setters=4, nr_checkers=1)
+reorder_100_fixed = bind(ordered, nr_setters=99, nr_checkers=1)

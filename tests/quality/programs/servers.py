@@ -19,7 +19,7 @@ from __future__ import annotations
 from ksmtrio.sched import Program, bind
 
 
-def increment(p: Program, keep_lock: bool) -> None:  # noqa: FBT001 - an argument of `bind`
+def increment(p: Program, *, keep_lock: bool) -> None:
     lock, item = p.lock("cache_lock"), p.cell("item", 0)
 
     async def client() -> None:
@@ -36,7 +36,7 @@ def increment(p: Program, keep_lock: bool) -> None:  # noqa: FBT001 - an argumen
     p.at_end(lambda: p.check(item.value == 2, "an increment got lost"))
 
 
-def pools(p: Program, counted: bool) -> None:  # noqa: FBT001 - an argument of `bind`
+def pools(p: Program, *, counted: bool) -> None:
     head = p.cell("head", (0, 0))
     following = [p.cell(f"pool{n}.next", n + 1 if n < 2 else None) for n in range(3)]
     users = [p.counter(f"pool{n}.users") for n in range(3)]
@@ -74,7 +74,7 @@ def pools(p: Program, counted: bool) -> None:  # noqa: FBT001 - an argument of `
     p.task("giver", giver)
 
 
-memcached = bind(increment, False)
-memcached_fixed = bind(increment, True)
-apache_pools = bind(pools, False)
-apache_pools_fixed = bind(pools, True)
+memcached = bind(increment, keep_lock=False)
+memcached_fixed = bind(increment, keep_lock=True)
+apache_pools = bind(pools, counted=False)
+apache_pools_fixed = bind(pools, counted=True)

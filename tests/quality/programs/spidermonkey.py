@@ -19,7 +19,7 @@ from __future__ import annotations
 from ksmtrio.sched import Program, bind
 
 
-def clear_thread(p: Program, locked: bool) -> None:  # noqa: FBT001 - an argument of `bind`
+def clear_thread(p: Program, *, locked: bool) -> None:
     lock, thread = p.lock("gc_lock"), p.cell("context.thread", 1)
     caches = p.cell("thread.caches", 1)
 
@@ -41,7 +41,7 @@ def clear_thread(p: Program, locked: bool) -> None:  # noqa: FBT001 - an argumen
     p.task("gc", collect)
 
 
-def toggle_caches(p: Program, remember: bool) -> None:  # noqa: FBT001 - an argument of `bind`
+def toggle_caches(p: Program, *, remember: bool) -> None:
     lock, nr_contexts = p.lock("gc_lock"), p.cell("contexts", 1)
     disabled = [p.counter(f"context{number}.cache_disabled") for number in range(2)]
 
@@ -66,7 +66,7 @@ def toggle_caches(p: Program, remember: bool) -> None:  # noqa: FBT001 - an argu
     p.task("new_context", create)
 
 
-spidermonkey_1 = bind(clear_thread, False)
-spidermonkey_1_fixed = bind(clear_thread, True)
-spidermonkey_2 = bind(toggle_caches, False)
-spidermonkey_2_fixed = bind(toggle_caches, True)
+spidermonkey_1 = bind(clear_thread, locked=False)
+spidermonkey_1_fixed = bind(clear_thread, locked=True)
+spidermonkey_2 = bind(toggle_caches, remember=False)
+spidermonkey_2_fixed = bind(toggle_caches, remember=True)

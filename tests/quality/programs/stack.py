@@ -17,7 +17,7 @@ from ksmtrio.sched import Program, bind
 SIZE: Final = 10
 
 
-def push_and_pop(p: Program, look: bool) -> None:  # noqa: FBT001 - an argument of `bind`
+def push_and_pop(p: Program, *, look: bool) -> None:
     values = [p.cell(f"values[{index}]", 0) for index in range(SIZE)]
     lock, top, pushed = p.lock("lock"), p.cell("top", 0), p.cell("pushed", False)
 
@@ -45,5 +45,5 @@ def push_and_pop(p: Program, look: bool) -> None:  # noqa: FBT001 - an argument 
     p.task("popper", popper)
 
 
-stack = bind(push_and_pop, False)
-stack_fixed = bind(push_and_pop, True)
+stack = bind(push_and_pop, look=False)
+stack_fixed = bind(push_and_pop, look=True)

@@ -37,7 +37,7 @@ class Condition:
         await self._queue.wake_up(at)
 
 
-def store(p: Program, at_start: int, produced: int, consumed: int, taken_each: int) -> None:
+def store(p: Program, *, at_start: int, produced: int, consumed: int, taken_each: int) -> None:
     lock, items = p.lock("lock"), p.cell("items", at_start)
     empty, full = Condition(p, "empty"), Condition(p, "full")
 
@@ -63,7 +63,7 @@ def store(p: Program, at_start: int, produced: int, consumed: int, taken_each: i
     p.task("consumer", consumer)
 
 
-sync01 = bind(store, 1, 1, 1, 0)
-sync02 = bind(store, 2, 2, 2, 1)
-sync01_fixed = bind(store, 0, 1, 1, 1)
-sync02_fixed = bind(store, 0, 2, 2, 1)
+sync01 = bind(store, at_start=1, produced=1, consumed=1, taken_each=0)
+sync02 = bind(store, at_start=2, produced=2, consumed=2, taken_each=1)
+sync01_fixed = bind(store, at_start=0, produced=1, consumed=1, taken_each=1)
+sync02_fixed = bind(store, at_start=0, produced=2, consumed=2, taken_each=1)

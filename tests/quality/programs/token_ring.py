@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from ksmtrio.sched import Cell, Program, bind
 
 
-def ring(p: Program, in_turn: bool) -> None:  # noqa: FBT001 - an argument of `bind`
+def ring(p: Program, *, in_turn: bool) -> None:
     lock = p.lock("atomic")
     x1, x2, x3 = p.cell("x1", 1), p.cell("x2", 2), p.cell("x3", 1)
     passed = [p.cell(f"passed{number}", False) for number in range(3)]
@@ -45,5 +45,5 @@ def ring(p: Program, in_turn: bool) -> None:  # noqa: FBT001 - an argument of `b
     p.task("check", check)
 
 
-token_ring = bind(ring, False)
-token_ring_fixed = bind(ring, True)
+token_ring = bind(ring, in_turn=False)
+token_ring_fixed = bind(ring, in_turn=True)

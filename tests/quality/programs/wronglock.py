@@ -13,7 +13,7 @@ from __future__ import annotations
 from ksmtrio.sched import Program, bind
 
 
-def add_and_look(p: Program, nr_others: int, nr_locks: int) -> None:
+def add_and_look(p: Program, *, nr_others: int, nr_locks: int) -> None:
     data = p.cell("data", 0)
     locks = [p.lock(f"lock{number}") for number in range(nr_locks)]
 
@@ -34,7 +34,7 @@ def add_and_look(p: Program, nr_others: int, nr_locks: int) -> None:
         p.task(f"other{number}", other, like="other")
 
 
-wronglock = bind(add_and_look, 7, 2)
-wronglock_3 = bind(add_and_look, 3, 2)
-wronglock_fixed = bind(add_and_look, 7, 1)
-wronglock_3_fixed = bind(add_and_look, 3, 1)
+wronglock = bind(add_and_look, nr_others=7, nr_locks=2)
+wronglock_3 = bind(add_and_look, nr_others=3, nr_locks=2)
+wronglock_fixed = bind(add_and_look, nr_others=7, nr_locks=1)
+wronglock_3_fixed = bind(add_and_look, nr_others=3, nr_locks=1)
