@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
-from ksmtrio.errors import EmulatorError, KernelBug, ReplayDiverged
+from ksmtrio.errors import BadInput, EmulatorError, KernelBug, ReplayDiverged
 from ksmtrio.sched.actor_state import ActorState, State
 from ksmtrio.sched.choices import Choices
 from ksmtrio.sched.clock import Clock
@@ -480,6 +480,7 @@ class Runtime:
             bodies: one per actor, in creation order.
 
         Raises:
+            BadInput: the strategy is another package's, and does not do its duty.
             EmulatorError: a body failed with an error that is not the emulated kernel's.
             ReplayDiverged: a recorded choice does not fit.
         """
@@ -491,7 +492,7 @@ class Runtime:
         finally:
             self.current = None
         if self.error is not None:
-            if isinstance(self.error, ReplayDiverged | EmulatorError):
+            if isinstance(self.error, BadInput | ReplayDiverged | EmulatorError):
                 raise self.error
             raise EmulatorError(f"{type(self.error).__name__}: {self.error}") from self.error
 

@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from ksmtrio.campaign.stress import StressPlan, stress
 from ksmtrio.cli.main import cli
 from ksmtrio.errors import BadInput
+from ksmtrio.kconfig import build_kernel
 from ksmtrio.sched.strategies import StrategySpec, build, external, resolve
 from ksmtrio.sched.strategies.profile import Profile
+from ksmtrio.subject import subject_named
 from tests.harness import Watched, run_actors
 from tests.programs import FAULTS, busy
 
@@ -31,6 +34,31 @@ class NoStep:
 
     def choose(self, stream, n):
         return 0
+
+
+class Far(Last):
+    def pick(self, enabled, current):
+        return len(enabled)
+
+
+class Wild(Last):
+    def choose(self, stream, n):
+        return -1
+
+
+class Vague(Last):
+    def pick(self, enabled, current):
+        return None
+
+
+class Raises(Last):
+    def pick(self, enabled, current):
+        return {}["nothing"]
+
+
+class Unmade(Last):
+    def __init__(self, spec):
+        raise ValueError("no such depth")
 """
 
 
@@ -58,6 +86,8 @@ def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     (info / "entry_points.txt").write_text(
         f"[ksmtrio.strategies]\n{entry}\nno-step = my_strategies:NoStep\n"
         "gone = my_strategies:Gone\nrandom = my_strategies:NoStep\n"
+        "far = my_strategies:Far\nwild = my_strategies:Wild\nvague = my_strategies:Vague\n"
+        "raises = my_strategies:Raises\nunmade = my_strategies:Unmade\n"
     )
     (tmp_path / "my_strategies.py").write_text(example("python") + BROKEN)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -118,3 +148,46 @@ def test_strategy_that_lacks_something_is_bad_input() -> None:
 def test_strategy_that_cannot_be_loaded_is_bad_input() -> None:
     with pytest.raises(BadInput, match=r"'gone' \(my_strategies:Gone\) cannot be loaded: Attrib"):
         build(resolve("gone", 1))
+
+
+WRONG = [
+    ("far", "Far", "chose 4; with 4 actors enabled it is 0 to 3"),
+    ("vague", "Vague", "chose None; with 4 actors enabled it is 0 to 3"),
+    ("wild", "Wild", "chose -1; with 2 outcomes for the faults stream it is 0 to 1"),
+    ("raises", "Raises", "raised KeyError: 'nothing'"),
+    ("unmade", "Unmade", "raised ValueError: no such depth"),
+]
+
+
+@installed
+@pytest.mark.parametrize(("name", "made", "what"), WRONG)
+def test_strategy_that_does_something_wrong_is_bad_input_and_named(
+    name: str, made: str, what: str
+) -> None:
+    with pytest.raises(BadInput) as raised:
+        run_actors(busy, strategy=build(resolve(name, 1)), faults=FAULTS)
+    assert str(raised.value) == f"strategy {name!r} (my_strategies:{made}) {what}"
+
+
+@installed
+def test_wrong_choice_of_an_external_strategy_is_no_replay_that_diverged() -> None:
+    for verb in (["run"], ["stress", "--runs", "2", "--jobs", "1"]):
+        done = CliRunner().invoke(cli, [*verb, "first_race", "--strategy", "far"])
+        assert done.exit_code == 2
+        assert "strategy 'far' (my_strategies:Far) chose " in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+@installed
+def test_external_strategy_takes_the_choices_in_worker_processes() -> None:
+    plan = StressPlan(
+        subjects=(subject_named("first_race", build_kernel()),),
+        kernel=build_kernel(),
+        strategy="last",
+        runs=40,
+        jobs=2,
+        canary=False,
+    )
+    report = stress(plan)
+    assert report.strategies == {"last": 40}
+    assert report.evidence.distinct_schedules == 1
