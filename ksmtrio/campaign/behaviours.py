@@ -47,7 +47,7 @@ def in_sample(seed: int, one_in: int = SAMPLE) -> bool:
 
 
 class ClassCount:
-    """Counts executions by class in bounded memory.
+    """Counts executions by class in bounded memory: by behaviour, or by schedule.
 
     Attributes:
         executions: that were counted.

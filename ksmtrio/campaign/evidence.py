@@ -8,7 +8,7 @@ The word *clean* itself comes from `trace.verdict.verdict_of`. Tests:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -17,9 +17,6 @@ import attrs
 from ksmtrio.sched.choices import Choices
 from ksmtrio.trace.verdict import Verdict, verdict_of
 
-SKETCH_SIZE: Final = 2048
-"""Smallest hashes kept; the count of distinct behaviours is exact below, good to 2 % above."""
-
 ASSUMES: Final = "independent seeds; schedules that the strategy cannot produce do not count"
 """What the figures at 95 % confidence rest on. Strategies that learn within a block of seeds are
 independent from block to block only.
@@ -27,51 +24,10 @@ independent from block to block only.
 
 _CONFIDENCE: Final = 0.95
 _HASH_BYTES: Final = 8
-_HASH_RANGE: Final = 1 << (8 * _HASH_BYTES)
-
-
-class DistinctCount:
-    """Counts distinct schedules in bounded memory; counts of workers can be added.
-
-    Source: Bar-Yossef, Jayram, Kumar, Sivakumar, Trevisan, "Counting Distinct Elements in a Data
-    Stream", RANDOM 2002: the k-th smallest hash tells how dense the hashes are.
-    """
-
-    def __init__(self) -> None:
-        self._hashes: set[int] = set()
-        self._ceiling = _HASH_RANGE
-
-    def add(self, hashed: int) -> None:
-        """Take a hash from `hash_of`."""
-        if hashed < self._ceiling and hashed not in self._hashes:
-            self._hashes.add(hashed)
-            if len(self._hashes) > 2 * SKETCH_SIZE:
-                self._shrink()
-
-    def update(self, hashes: Iterable[int]) -> None:
-        """Take the hashes of another count."""
-        for hashed in hashes:
-            self.add(hashed)
-
-    def hashes(self) -> list[int]:
-        """Return the smallest hashes, sorted: all there is to know of this count."""
-        return sorted(self._hashes)[:SKETCH_SIZE]
-
-    def estimate(self) -> int:
-        """Return the number of distinct elements: exact up to `SKETCH_SIZE`."""
-        smallest = self.hashes()
-        if len(smallest) < SKETCH_SIZE:
-            return len(smallest)
-        return (SKETCH_SIZE - 1) * _HASH_RANGE // max(smallest[-1], 1)
-
-    def _shrink(self) -> None:
-        kept = self.hashes()
-        self._ceiling = kept[-1] + 1
-        self._hashes = set(kept)
 
 
 def hash_of(choices: Choices) -> int:
-    """Return a hash of all choices, equal in every process."""
+    """Return a hash of 64 bits of all choices, equal in every process."""
     text = repr((choices.schedule, choices.data, choices.faults))
     return int.from_bytes(blake2b(text.encode(), digest_size=_HASH_BYTES).digest(), "big")
 

@@ -20,10 +20,10 @@ import attrs
 import trio
 import trio_parallel  # type: ignore[import-untyped]
 
-from ksmtrio.campaign.behaviours import SAMPLE, BehaviourCount, report
+from ksmtrio.campaign.behaviours import SAMPLE, BehaviourCount, ClassCount, report
 from ksmtrio.campaign.canary import Canary, canary_job, judge_canary
 from ksmtrio.campaign.decisions import DecisionLog
-from ksmtrio.campaign.evidence import DistinctCount, Evidence
+from ksmtrio.campaign.evidence import Evidence
 from ksmtrio.campaign.findings import (
     TRACES_DEFAULT,
     DistinctFinding,
@@ -261,7 +261,7 @@ class Campaign:
         self._unsaved: dict[str, None] = {}
         self._ours: set[Path] = set()
         self._marks = {subject.name: Counter[str]() for subject in plan.subjects}
-        self._schedules = [DistinctCount() for _ in plan.subjects]
+        self._schedules = [ClassCount() for _ in plan.subjects]
         self._behaviours = [BehaviourCount() for _ in plan.subjects]
         self._strategies: Counter[str] = Counter()
         self._decisions = DecisionLog(plan.traces)
@@ -392,7 +392,7 @@ class Campaign:
         self._executions += result.executions
         self._points += result.points
         self._marks[job.subject.name].update(result.marks)
-        self._schedules[index].update(result.schedules)
+        self._schedules[index].update(result.executions, result.schedules)
         self._behaviours[index].update(result.behaviours)
         self._strategies.update(result.strategies)
         self._log(job, result)
@@ -516,7 +516,7 @@ class Campaign:
         evidence = Evidence(
             executions=self._executions,
             points=self._points,
-            distinct_schedules=sum(count.estimate() for count in self._schedules),
+            distinct_schedules=sum(count.distinct() for count in self._schedules),
             marks=self._marks,
             canary=canary,
             findings=len(self._findings),

@@ -14,8 +14,14 @@ from collections import Counter
 import attrs
 import trio
 
-from ksmtrio.campaign.behaviours import BehaviourCount, BehaviourRows, in_sample
-from ksmtrio.campaign.evidence import DistinctCount, hash_of
+from ksmtrio.campaign.behaviours import (
+    BehaviourCount,
+    BehaviourRows,
+    ClassCount,
+    Row,
+    in_sample,
+)
+from ksmtrio.campaign.evidence import hash_of
 from ksmtrio.campaign.findings import Sighting
 from ksmtrio.campaign.sessions import feedback_of, open_session
 from ksmtrio.errors import BadInput, KsmtrioError
@@ -63,7 +69,7 @@ class ChunkResult:
         sightings: the first of each signature, by seed.
         counts: signature -> executions that showed it.
         marks: mark -> executions that reached it.
-        schedules: hashes for `DistinctCount`.
+        schedules: rows for `ClassCount`, an execution being in the class of its choices.
         behaviours: of the seeds `in_sample`, by seed.
         strategies: name, with that of who made the choices -> executions.
         decisions: of the portfolio, an execution each.
@@ -77,7 +83,7 @@ class ChunkResult:
     sightings: tuple[Sighting, ...]
     counts: Counter[str]
     marks: Counter[str]
-    schedules: tuple[int, ...]
+    schedules: tuple[Row, ...]
     behaviours: BehaviourRows = attrs.field(factory=BehaviourRows)
     strategies: Counter[str] = attrs.field(factory=Counter)
     decisions: tuple[Decision, ...] = ()
@@ -96,7 +102,7 @@ class _Tally:
         self.sightings: dict[str, Sighting] = {}
         self.counts: Counter[str] = Counter()
         self.marks: Counter[str] = Counter()
-        self.schedules = DistinctCount()
+        self.schedules = ClassCount()
         self.behaviours = BehaviourCount()
         self.strategies: Counter[str] = Counter()
         self.decisions: list[Decision] = []
@@ -134,7 +140,7 @@ class _Tally:
             spec = session.spec(number)
             self.strategies[spec.name] += 1
             self.decisions += session.decisions[number:]
-            self._add(outcome)
+            self._add(seed, outcome)
             if tap is not None:
                 self.behaviours.add(tap.behaviour(), seed)
             if not gc.isenabled():
@@ -158,11 +164,11 @@ class _Tally:
             host=job.host,
         )
 
-    def _add(self, outcome: Outcome) -> None:
+    def _add(self, seed: int, outcome: Outcome) -> None:
         self.executions += 1
         self.points += outcome.points
         self.marks.update(outcome.marks)
-        self.schedules.add(hash_of(outcome.choices))
+        self.schedules.add(hash_of(outcome.choices), seed)
 
 
 def _profile(job: Job) -> Profile:
@@ -188,7 +194,7 @@ def run_job(job: Job) -> ChunkResult:
         sightings=tuple(tally.sightings.values()),
         counts=tally.counts,
         marks=tally.marks,
-        schedules=tuple(tally.schedules.hashes()),
+        schedules=tuple(tally.schedules.rows()),
         behaviours=tally.behaviours.to_rows(),
         strategies=tally.strategies,
         decisions=tuple(tally.decisions),

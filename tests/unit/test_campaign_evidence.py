@@ -3,13 +3,9 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
 import pytest
 
 from ksmtrio.campaign.evidence import (
-    SKETCH_SIZE,
-    DistinctCount,
     Evidence,
     failure_probability_bound,
     hash_of,
@@ -21,10 +17,6 @@ from ksmtrio.trace.verdict import verdict_of
 def evidence(executions, *, findings=0, found=True):
     canary = None if found is None else {"found": found}
     return Evidence(executions, 10 * executions, executions, {}, canary, findings, {})
-
-
-def hashed(number):
-    return int.from_bytes(blake2b(str(number).encode(), digest_size=8).digest(), "big")
 
 
 def test_clean_needs_an_execution():
@@ -45,31 +37,6 @@ def test_bound_is_the_rule_of_three():
     assert failure_probability_bound(1) == pytest.approx(0.95)
     assert failure_probability_bound(3000) == pytest.approx(3 / 3000, rel=0.01)
     assert evidence(5, findings=1).to_json()["failure_probability_bound_95"] is None
-
-
-def test_few_distinct_elements_are_counted_exactly():
-    count = DistinctCount()
-    for number in range(300):
-        count.add(hashed(number % 100))
-    assert count.estimate() == 100
-
-
-def test_many_distinct_elements_are_estimated_in_bounded_memory():
-    count = DistinctCount()
-    count.update(hashed(number) for number in range(30_000))
-    assert count.estimate() == pytest.approx(30_000, rel=0.1)
-    assert len(count.hashes()) == SKETCH_SIZE
-
-
-def test_counts_of_workers_add_up():
-    parts = [DistinctCount() for _ in range(3)]
-    for number in range(12_000):
-        parts[number % 3].add(hashed(number))
-        parts[0].add(hashed(number))
-    whole = DistinctCount()
-    for part in parts:
-        whole.update(part.hashes())
-    assert whole.estimate() == pytest.approx(12_000, rel=0.1)
 
 
 def test_hash_tells_streams_apart():
