@@ -5,7 +5,7 @@ Source: Burckhardt, Kothari, Musuvathi, Nagarakatte, "A Randomized Scheduler wit
 Guarantees of Finding Bugs", ASPLOS 2010. Guarantee: with n actors, k schedule choices and a bug of
 depth d, one execution finds it with probability at least 1/(n k^(d-1)), as long as k is not
 underestimated and no actor yields (a yield or sleep demotes its actor, for fairness; see
-`Pct.demote`). Only choices among at least two actors count, as in section 4 of the paper.
+`Pct.demote`). Only choices among at least two actors count; elsewhere a demotion would do nothing.
 
 How many choices there will be is not known beforehand. `expected_choices` therefore draws k anew
 for each seed, in doublings of what a profile saw. If the true number is at most 2^j times that, the

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Partial order sampling: a random priority for each pending event, drawn anew where it races.
 
-Source: Yuan, Yang, Gu, "Partial Order Aware Concurrency Sampling", CAV 2018. Guarantee (theorem 2
-there): each partial order of an execution has a positive probability, for which the paper gives a
-lower bound that grows with the share of events that race with none. Events that do not race cost no
+Source: Yuan, Yang, Gu, "Partial Order Aware Concurrency Sampling", CAV 2018. Guarantee: each
+partial order of an execution has a positive probability. Events that do not race cost no
 probability at all, as the order among them is not part of the partial order; and an event that lost
 against one it races with starts afresh, instead of staying behind whatever else comes.
 
