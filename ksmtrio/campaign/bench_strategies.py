@@ -11,7 +11,9 @@ Tests: `tests/unit/test_campaign_bench_strategies.py`.
 from __future__ import annotations
 
 import gc
+import os
 import tomllib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -158,27 +160,39 @@ class StrategiesReport:
     plan: BenchPlan
     cells: dict[str, dict[str, Cell]]
 
-    def best(self, target: str) -> str | None:
-        """Return the strategy with the smallest median, or None where none has one."""
-        medians = [
-            (median, name)
-            for name, cell in self.cells[target].items()
-            if (median := cell.quantile(0.5)) is not None
-        ]
-        return min(medians)[1] if medians else None
+    @property
+    def todo(self) -> int:
+        """Trials of the plan that were not done."""
+        plan = self.plan
+        done = sum(len(cell.executions) for row in self.cells.values() for cell in row.values())
+        return len(plan.targets) * len(plan.strategies) * plan.trials - done
+
+    def least(self, target: str) -> int | None:
+        """Return the smallest median of a target, or None where no strategy has one."""
+        medians = [cell.quantile(0.5) for cell in self.cells[target].values()]
+        return min((median for median in medians if median is not None), default=None)
+
+    def best(self, target: str) -> tuple[str, ...]:
+        """Return the strategies with the smallest median, in order of the plan."""
+        least = self.least(target)
+        if least is None:
+            return ()
+        row = self.cells[target]
+        return tuple(name for name, cell in row.items() if cell.quantile(0.5) == least)
 
     def to_json(self) -> dict[str, Any]:
         """Return the report."""
         return {
             "trials": self.plan.trials,
             "runs_max": self.plan.runs_max,
+            "todo": self.todo,
             "targets": [
                 {
                     "name": target.name,
                     "group": target.group,
                     "depth": target.depth,
                     "subject": target.subject.name,
-                    "best": self.best(target.name),
+                    "best": list(self.best(target.name)),
                     "strategies": {
                         name: cell.to_json() for name, cell in self.cells[target.name].items()
                     },
@@ -267,7 +281,7 @@ def select(targets: Iterable[Target], only: Sequence[str]) -> tuple[Target, ...]
     unknown = [name for name in only if name not in by_name]
     if unknown:
         raise BadInput(f"nothing is called {unknown[0]!r}; choose one of: {', '.join(by_name)}")
-    return tuple(by_name[name] for name in only or by_name)
+    return tuple(by_name[name] for name in dict.fromkeys(only or by_name))
 
 
 def all_strategies() -> tuple[str, ...]:
@@ -303,11 +317,11 @@ def run_trial(target: Target, strategy: str, trial: int, runs_max: int) -> Trial
 class _Bench:
     """One benchmark in progress."""
 
-    def __init__(self, plan: BenchPlan, on_trial: Callable[[Trial], None] | None) -> None:
+    def __init__(self, plan: BenchPlan, on_trial: Callable[[Trial, int], None] | None) -> None:
         self._plan = plan
         self._on_trial = on_trial
         self._done = _load(plan.results)
-        self._left = self._missing()
+        self._left = deque(self._missing())
         self._end = float("inf")
         self._scope = trio.CancelScope()
 
@@ -351,14 +365,13 @@ class _Bench:
     async def _work(
         self, workers: trio_parallel.WorkerContext, limiter: trio.CapacityLimiter
     ) -> None:
-        while trio.current_time() < self._end and (job := next(self._left, None)) is not None:
-            trial: Trial = await workers.run_sync(
-                partial(run_trial, *job, self._plan.runs_max), kill_on_cancel=True, limiter=limiter
-            )
+        while self._left and trio.current_time() < self._end:
+            job = partial(run_trial, *self._left.popleft(), self._plan.runs_max)
+            trial: Trial = await workers.run_sync(job, kill_on_cancel=True, limiter=limiter)
             self._done[trial.target, trial.strategy, trial.trial] = trial
             _append(self._plan.results, trial)
             if self._on_trial is not None:
-                self._on_trial(trial)
+                self._on_trial(trial, len(self._left))
 
     def report(self) -> StrategiesReport:
         """Return what is known by now."""
@@ -377,14 +390,14 @@ class _Bench:
 
 def bench_strategies(
     plan: BenchPlan,
-    on_trial: Callable[[Trial], None] | None = None,
+    on_trial: Callable[[Trial, int], None] | None = None,
     interruption: Interruption | None = None,
 ) -> StrategiesReport:
     """Measure in an event loop of its own.
 
     Args:
         plan: what to measure.
-        on_trial: told of each trial as it is done.
+        on_trial: told of each trial as it is done, and how many have not begun.
         interruption: ends it early; None: signals are not our business.
 
     Raises:
@@ -399,11 +412,15 @@ def bench_strategies(
 
 
 def _load(file: Path | None) -> dict[tuple[str, str, int], Trial]:
+    """Return what a file holds; a last line that was cut off is taken off it."""
     if file is None or not file.exists():
         return {}
     try:
-        lines = file.read_bytes().splitlines()
-        trials = [msgspec.json.decode(line, type=Trial) for line in lines if line.strip()]
+        text = file.read_bytes()
+        whole = text[: text.rfind(b"\n") + 1]
+        trials = [msgspec.json.decode(line, type=Trial) for line in whole.splitlines()]
+        if whole != text:
+            os.truncate(file, len(whole))
     except OSError as error:
         raise BadInput(f"{file}: cannot be read: {error.strerror or error}") from error
     except msgspec.DecodeError as error:

@@ -116,15 +116,18 @@ def command(
     targets = race_targets() if programs is None else program_targets(programs)
     plan = BenchPlan(
         targets=select(targets, only),
-        strategies=chosen or all_strategies(),
+        strategies=tuple(dict.fromkeys(chosen)) or all_strategies(),
         trials=seeds,
         runs_max=runs_max,
         jobs=jobs,
         seconds=seconds,
         results=results,
     )
+    for file in (results, plot_file, table_file):
+        if file is not None and not file.parent.is_dir():
+            raise BadInput(f"{file}: cannot be written: there is no folder {file.parent}")
     with Interruption() as interruption:
-        measured = bench_strategies(plan, _telling(plan, say), interruption)
+        measured = bench_strategies(plan, _telling(say), interruption)
     if plot_file is not None:
         _write(plot_file, plot(measured))
     if table_file is not None:
@@ -134,16 +137,12 @@ def command(
     sys.exit(INTERRUPTED if interruption.seen else NOTHING_FOUND)
 
 
-def _telling(plan: BenchPlan, say: Callable[[str], None]) -> Callable[[Trial], None]:
+def _telling(say: Callable[[str], None]) -> Callable[[Trial, int], None]:
     """Return what to do with each trial: say how it went, and how many are to come."""
-    done = 0
-    total = plan.trials * len(plan.targets) * len(plan.strategies)
 
-    def tell(trial: Trial) -> None:
-        nonlocal done
-        done += 1
+    def tell(trial: Trial, left: int) -> None:
         how = f"{trial.executions}" if trial.found else f">{trial.executions}"
-        say(f"{done} of at most {total}: {trial.target}, {trial.strategy}: {how} executions")
+        say(f"{trial.target}, {trial.strategy}: {how} executions; {left} trials left")
 
     return tell
 
@@ -161,6 +160,8 @@ def _print_strategies(output: Output, report: StrategiesReport) -> None:
         f"executions to the first finding: median and 90th percentile of {plan.trials} trials; "
         "> is beyond the limit, with how many found it"
     )
+    if report.todo:
+        output.say(f"not finished: {report.todo} trials were not done")
     rows = []
     for target in plan.targets:
         best = report.best(target.name)
@@ -169,7 +170,7 @@ def _print_strategies(output: Output, report: StrategiesReport) -> None:
                 [
                     target.name,
                     "" if target.depth is None else str(target.depth),
-                    f"{name} *" if name == best else name,
+                    f"{name} *" if name in best else name,
                     cell.text(0.5),
                     cell.text(0.9),
                     f"{cell.found}/{len(cell.executions)}",

@@ -73,13 +73,15 @@ def test_strategies_are_measured_on_a_known_race(tmp_path):
 def test_options_of_the_measurement_of_strategies_need_it():
     result = CliRunner().invoke(cli, ["bench", "--only", "L6"])
     assert result.exit_code == 2
+    nowhere = ["bench", "--strategies", "--only", "L6", "--table", "no/such/folder.md"]
+    assert CliRunner().invoke(cli, nowhere).exit_code == 2
     unknown = CliRunner().invoke(cli, ["bench", "--strategies", "--only", "L0"])
     assert unknown.exit_code == 2
 
 
 def test_a_signal_ends_the_measurement_of_strategies_with_what_there_is(monkeypatch):
-    def tell(_plan, _say):
-        return lambda _: signal.raise_signal(signal.SIGTERM)
+    def tell(_say):
+        return lambda *_: signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr("ksmtrio.cli.bench._telling", tell)
     arguments = ["--strategies", "--only", "L6", "--strategy", "random", "--jobs", "1", "--json"]
