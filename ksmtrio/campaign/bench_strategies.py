@@ -254,6 +254,11 @@ def program_targets(where: Path) -> list[Target]:
         raise BadInput(f"{file}: cannot be read: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise BadInput(f"{file}: {error}") from error
+    unknown = [
+        f.source for p in parsed.programs for f in p.published if f.source not in parsed.sources
+    ]
+    if unknown:
+        raise BadInput(f"{file}: [sources] has no {unknown[0]!r}")
     return [
         Target(
             name=entry.program.partition(":")[2],
@@ -262,8 +267,7 @@ def program_targets(where: Path) -> list[Target]:
             subject=load_subject(f"{file.parent}/{entry.program}"),
             finding=entry.finding,
             published=tuple(
-                f"{figure.text} [{parsed.sources.get(figure.source, figure.source)}]"
-                for figure in entry.published
+                f"{figure.text} [{parsed.sources[figure.source]}]" for figure in entry.published
             ),
         )
         for entry in parsed.programs

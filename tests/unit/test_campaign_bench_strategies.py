@@ -73,7 +73,11 @@ def test_programs_in_which_there_is_something_to_find_are_targets(folder: Path) 
 
 
 def test_a_catalogue_that_cannot_be_used_is_bad_input(folder: Path) -> None:
-    (folder / "catalogue.toml").write_text('programs = "none"', encoding="utf-8")
+    file = folder / "catalogue.toml"
+    file.write_text(CATALOGUE.replace("paper =", "newspaper ="), encoding="utf-8")
+    with pytest.raises(BadInput, match="has no 'paper'"):
+        program_targets(folder)
+    file.write_text('programs = "none"', encoding="utf-8")
     for where in (folder, folder / "absent"):
         with pytest.raises(BadInput):
             program_targets(where)
