@@ -54,19 +54,20 @@ class BareHost:
         Raises:
             EmulatorError: a body waits for an event loop.
         """
-        for actor, body in zip(actors, bodies, strict=True):
-            actor.handle = body()
-        self._next = first()
+        coroutines: list[Any] = [body() for body in bodies]
+        for actor, coroutine in zip(actors, coroutines, strict=True):
+            actor.handle = coroutine.send
         try:
-            while (actor_ := self._next) is not None:
+            self._next = first()
+            while (to := self._next) is not None:
                 try:
-                    if actor_.handle.send(None) is not None:
-                        raise EmulatorError(f"{actor_.name} waits for an event loop; use host trio")
+                    if to.handle(None) is not None:
+                        raise EmulatorError(f"{to.name} waits for an event loop; use host trio")
                 except StopIteration:
                     continue
         finally:
-            for actor in actors:
-                actor.handle.close()
+            for coroutine in coroutines:
+                coroutine.close()
 
 
 def drive(coroutine: Coroutine[Any, Any, T]) -> T:

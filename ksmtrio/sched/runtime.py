@@ -98,6 +98,7 @@ class Runtime:
         self.allowed_faults = faults
         self.clock = Clock()
         self.choices = Choices()
+        self._taken = self.choices.schedule
         self.actors: list[ActorState] = []
         self.enabled: list[ActorState] = []
         self.current: ActorState | None = None
@@ -110,6 +111,7 @@ class Runtime:
         self.on_release: dict[str, list[LockWatcher]] = {}
         self.marks: dict[str, list[Callable[[ActorState, str], None]]] = {}
         self._watching = strategy.watches
+        self._unheard = recorder is None and not strategy.watches
         self._epoch = 0
         self._created: dict[str, int] = {}
         if recorder is not None:
@@ -166,7 +168,10 @@ class Runtime:
             to = self._pick(at)
             if to is not me:
                 self.current = to
-                return self._come_back(me, at, target, self.host.switch(to))
+                parked = self.host.switch(to)
+                if target is None and self._unheard and at not in self.marks:
+                    return parked
+                return self._come_back(me, at, target, parked)
         self._carry_out(me, at, target)
         return GO_ON
 
@@ -201,10 +206,10 @@ class Runtime:
             self.end("pruned")
         if not 0 <= index < len(enabled):
             raise ReplayDiverged(
-                f"schedule choice {len(self.choices.schedule)} is {index}, but only "
+                f"schedule choice {len(self._taken)} is {index}, but only "
                 f"{len(enabled)} actors are enabled at {at}"
             )
-        self.choices.schedule.append(index)
+        self._taken.append(index)
         to = enabled[index]
         if self.recorder is not None:
             self.recorder.choice("schedule", at, index, len(enabled), to.name)
@@ -399,7 +404,7 @@ class Runtime:
 
     def might_sleep(self, at: str) -> None:
         """Complain when the current actor is in atomic context (spinlock or RCU held)."""
-        me = self.me
+        me = self.current or self.me
         if me.preempt_count or me.rcu_depth:
             self.notice(
                 "sleeping-in-atomic",

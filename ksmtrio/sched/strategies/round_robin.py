@@ -26,11 +26,15 @@ class RoundRobin(Unwatching):
             index = self._offset % len(enabled)
             return self._take(enabled, index)
         self._left -= 1
+        if self._left > 0:
+            for index, actor in enumerate(enabled):
+                if actor is current:
+                    return index
+        last = self._last
         for index, actor in enumerate(enabled):
-            if actor is current and self._left > 0:
-                return index
-        after = [i for i, actor in enumerate(enabled) if actor.index > self._last]
-        return self._take(enabled, after[0] if after else 0)
+            if actor.index > last:
+                return self._take(enabled, index)
+        return self._take(enabled, 0)
 
     def _take(self, enabled: Sequence[ActorState], index: int) -> int:
         self._last = enabled[index].index
