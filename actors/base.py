@@ -15,8 +15,10 @@ from actors.operations import OPERATIONS, Answer
 from ksmtrio.errors import ScenarioError, SyscallError
 from ksmtrio.machine import Machine
 from ksmtrio.mm.mm_types import MmStruct
+from ksmtrio.mm.signal import tell_life
 from ksmtrio.scenario.operations import OPS
 from ksmtrio.scenario.schema import ActorSpec, FrozenMap, Op
+from ksmtrio.sched.tap import WRITE
 from ksmtrio.uapi import syscalls
 from ksmtrio.units import Vaddr
 
@@ -79,11 +81,12 @@ class UserTask:
 
     async def run(self) -> None:
         """Run the program `repeat` times, or until the task exits."""
-        for op in chain.from_iterable(repeat(self.program, self.spec.repeat)):
-            for _ in range(op.repeat):
-                await self._perform(op)
-                if self._exited:
-                    return
+        program = chain.from_iterable(repeat(self.program, self.spec.repeat))
+        for op in chain.from_iterable(repeat(op, op.repeat) for op in program):
+            await self._perform(op)
+            if self._exited:
+                break
+        tell_life(self.g, self.spec.name, WRITE)
 
     async def exit(self) -> None:
         """Give the address space up, if there is one, and make no more calls."""

@@ -90,9 +90,10 @@ def _target(task: UserTask, args: Any) -> MmStruct:
     name = args["target"]
     if name is None:
         return task.mm
-    if name not in task.machine.processes:
+    mm = task.machine.find_process(name)
+    if mm is None:
         raise SyscallError(ESRCH)
-    return task.machine.processes[name]
+    return mm
 
 
 def _addresses(task: UserTask, args: Any) -> list[Vaddr]:

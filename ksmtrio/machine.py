@@ -21,6 +21,7 @@ from ksmtrio.mm.mempolicy_alloc import mpol_to_str
 from ksmtrio.mm.mm_types import MmStruct, Page, Watchers
 from ksmtrio.mm.mmzone import Zone
 from ksmtrio.mm.page_flags import flag_names
+from ksmtrio.mm.signal import tell_life
 from ksmtrio.mm.swap import lru_add_drain_all
 from ksmtrio.mm.vmscan_reclaim import try_to_free_pages
 from ksmtrio.scenario.schema import ActorSpec, Scenario
@@ -29,7 +30,7 @@ from ksmtrio.sched.hosts import HOST_DEFAULT, make_host
 from ksmtrio.sched.points import Points
 from ksmtrio.sched.runtime import Runtime
 from ksmtrio.sched.strategies.base import Strategy
-from ksmtrio.sched.tap import Tap
+from ksmtrio.sched.tap import READ, WRITE, Tap
 from ksmtrio.start_state import StartState
 from ksmtrio.units import Vaddr
 
@@ -85,13 +86,22 @@ class Machine:
             1. The child's threads become users of its address space, and run.
         """
         self.processes[name] = mm
+        if self.rt.recorder is not None:
+            self.rt.recorder.aside(f"process {name}", WRITE)
         threads = self._unborn.get(name, [])
         if len(threads) > 1:
             users = mm.mm_users.read_in_step(BIRTH["1"]) + len(threads) - 1
             mm.mm_users.write_in_step(BIRTH["1"], users)
             mm.group.threads.write_in_step(BIRTH["1"], len(threads))
         for thread in threads:
+            tell_life(self.g, thread.name, WRITE)
             self.rt.give_birth(thread)
+
+    def find_process(self, name: str) -> MmStruct | None:
+        """find_task_by_vpid(): return a process's address space, or None before its birth."""
+        if self.rt.recorder is not None:
+            self.rt.recorder.aside(f"process {name}", READ)
+        return self.processes.get(name)
 
     async def run(self) -> None:
         """Run all actors to the end of the execution, then bring the machine to rest.
@@ -179,7 +189,10 @@ class Machine:
             ],
             "zones": {zone.name: _describe_zone(zone) for zone in g.zones.values()},
             "swap": _describe_swap(g),
-            "pipes": [[b.mm.label, b.address, b.page.pfn] for b in g.pipe_buffers],
+            "pipes": [
+                [b.mm.label, b.address, b.page.pfn]
+                for b in sorted(g.pipe_buffers, key=lambda b: b.mm.label)
+            ],
             "jiffies": self.rt.clock.jiffies,
             "actors": {actor.name: [actor.state.value, actor.at] for actor in self.rt.actors},
         }

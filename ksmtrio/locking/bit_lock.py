@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ksmtrio.locking.base import Lock
 from ksmtrio.sched.cell import Flags, Shared
+from ksmtrio.sched.tap import WRITE
 
 if TYPE_CHECKING:
     from ksmtrio.sched.actor_state import ActorState
@@ -52,6 +53,10 @@ class BitLock(Lock):
         """Whether the bit is set; for oracles and assertions."""
         return self._flags.has(self._bit)
 
+    def _taken(self) -> bool:
+        """Look at the bit: whoever writes the whole word, as the allocator does, may clear it."""
+        return bool(self._flags.look() & self._bit)
+
     def _take(self, at: str, event: str) -> None:
         self._flags.change_in_step(at, set_=self._bit)
         self._holder = self.rt.me
@@ -60,7 +65,7 @@ class BitLock(Lock):
     async def trylock(self, at: str) -> bool:
         """Take it without waiting; return whether it worked."""
         await self.rt.point(at, "trylock_page", self)
-        if self.locked:
+        if self._taken():
             if self.rt.recorder is not None:
                 self.rt.recorder.operation(at, "trylock_page", self, False)
             return False
@@ -84,6 +89,8 @@ class BitLock(Lock):
             holder.held.remove(self)
         self._holder = to
         to.held.append(self)
+        if self.rt.recorder is not None:
+            self.rt.recorder.aside(self.name, WRITE)
 
     async def lock(self, at: str) -> None:
         """Take it; may sleep."""
@@ -93,7 +100,7 @@ class BitLock(Lock):
         me = rt.me
         if self._holder is me:
             self._recursion(at)
-        while self.locked:
+        while self._taken():
             self._waiters.append(me)
             await rt.block(self, at)
         self._take(at, "lock_page")
@@ -103,7 +110,7 @@ class BitLock(Lock):
         rt = self.rt
         rt.might_sleep(at)
         await rt.point(at, "wait_on_page_locked", self)
-        while self.locked:
+        while self._taken():
             self._waiters.append(rt.me)
             await rt.block(self, at)
 

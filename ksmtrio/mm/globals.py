@@ -20,6 +20,7 @@ from ksmtrio.mm.task_types import TaskStruct
 from ksmtrio.notifier import BlockingNotifierChain
 from ksmtrio.sched.cell import SharedObject
 from ksmtrio.sched.runtime import Runtime
+from ksmtrio.sched.tap import WRITE
 from ksmtrio.units import Nid, Pfn, Vaddr
 
 
@@ -142,6 +143,14 @@ class Globals(SharedObject):
         """Pass a tracepoint; costs nothing unless the execution is recorded."""
         if self.rt.recorder is not None:
             self.rt.recorder.tracepoint(at, event, dict(fields))
+
+    def tell_pipe(self, mm: MmStruct) -> None:
+        """A task has put a page into its pipe, or taken one out: nobody else sees that pipe."""
+        recorder = self.rt.recorder
+        if recorder is not None:
+            name = f"pipe({mm.label})"
+            recorder.aside(name, WRITE)
+            recorder.remembered(name, [b for b in self.pipe_buffers if b.mm is mm])
 
     @property
     def this_cpu(self) -> PerCpu:

@@ -43,7 +43,7 @@ def _excludes_ksmd(ksm: Ksm, actor: ActorState) -> bool:
 
 def _has_page_lock(node: StableNode, actor: ActorState) -> bool:
     """I11: the hlist belongs to whoever holds the lock of the page at kpfn."""
-    ref = node.kpfn.value
+    ref = node.kpfn.look()
     page = node.ksm.pages.get(ref) if isinstance(ref, int) else ref
     return page is not None and page.page_lock.held_by(actor)
 

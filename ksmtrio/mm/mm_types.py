@@ -219,17 +219,15 @@ class MemPolicy(NamedTuple):
 
 def _may_read_vma(vma: Vma, actor: ActorState) -> bool:
     mm = vma.vm_mm
-    anon_vma = vma.anon_vma.value
-    return (
-        mm.mmap_sem.held_by(actor)
-        or mm.mm_users.value == 0
-        or (anon_vma is not None and anon_vma.lock.held_by(actor))
-    )
+    if mm.mmap_sem.held_by(actor) or mm.mm_users.look() == 0:
+        return True
+    anon_vma = vma.anon_vma.look()
+    return anon_vma is not None and anon_vma.lock.held_by(actor)
 
 
 def _may_write_vma(vma: Vma, actor: ActorState) -> bool:
     mm = vma.vm_mm
-    return mm.mmap_sem.write_held_by(actor) or mm.mm_users.value == 0
+    return mm.mmap_sem.write_held_by(actor) or mm.mm_users.look() == 0
 
 
 class Vma(SharedObject):
@@ -344,9 +342,9 @@ class MmStruct(SharedObject):
     )
 
     vmas: Guarded[tuple[Vma, ...]] = Guarded(
-        lambda self, actor: self.mmap_sem.held_by(actor) or self.mm_users.value == 0,
+        lambda self, actor: self.mmap_sem.held_by(actor) or self.mm_users.look() == 0,
         "mmap_sem",
-        lambda self, actor: self.mmap_sem.write_held_by(actor) or self.mm_users.value == 0,
+        lambda self, actor: self.mmap_sem.write_held_by(actor) or self.mm_users.look() == 0,
     )
 
     def __init__(self, rt: Runtime, label: str, watchers: Watchers) -> None:

@@ -29,7 +29,7 @@ IO = Points(
 async def _submit_bio(g: Globals, bio: Bio, at: str) -> None:
     """submit_bio(): put the page into the device's queue, and tell the device."""
     await g.rt.point(at, "submit_bio", bio.page.private)
-    g.swap.bios.append(bio)
+    g.swap.enqueue(bio)
     await g.swap.bio_wait.wake_up(f"{at}/wake_up")
 
 
@@ -65,7 +65,7 @@ async def swap_io_thread(g: Globals) -> None:
     swap = g.swap
     while True:
         await swap.bio_wait.wait_event(IO["wait"], lambda: bool(swap.bios), idle=True)
-        bio = swap.bios.popleft()
+        bio = swap.dequeue()
         if bio.write:
             await _end_swap_bio_write(g, bio)
         else:

@@ -20,6 +20,7 @@ from typing import Final
 from ksmtrio.mm.globals import Globals
 from ksmtrio.mm.task_types import SIGKILL, SIGNALS, TIF_SIGPENDING, TaskStruct, sigmask
 from ksmtrio.sched.actor_state import ActorState, State
+from ksmtrio.sched.tap import READ
 
 ERESTARTSYS: Final = 512
 """Never seen by user space: restart after the handler, or -EINTR."""
@@ -31,6 +32,12 @@ def task_of(g: Globals, actor: ActorState) -> TaskStruct:
     if task is None:
         task = g.tasks[actor.name] = TaskStruct(g.rt, actor.name)
     return task
+
+
+def tell_life(g: Globals, actor_name: str, kind: int) -> None:
+    """A task begins or ends (WRITE), or somebody asks whether it is there (READ)."""
+    if g.rt.recorder is not None:
+        g.rt.recorder.aside(f"task {actor_name}", kind)
 
 
 async def signal_pending(g: Globals, at: str) -> bool:
@@ -68,10 +75,11 @@ async def send_sig(g: Globals, actor_name: str, at: str, sig: int = SIGKILL) -> 
     actor = next((a for a in g.rt.actors if a.name == actor_name), None)
     if sig not in SIGNALS:
         return -EINVAL
+    if actor is not None and actor.background:
+        return 0
+    tell_life(g, actor_name, READ)
     if actor is None or actor.state in (State.UNBORN, State.FINISHED):
         return -ESRCH
-    if actor.background:
-        return 0
     task = task_of(g, actor)
     await task.siglock.lock(at)
     task.pending.change_in_step(at, set_=sigmask(sig))

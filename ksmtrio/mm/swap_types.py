@@ -19,6 +19,7 @@ from ksmtrio.sched.actor_state import ActorState
 from ksmtrio.sched.cell import Cell, SharedObject
 from ksmtrio.sched.guard import Guarded
 from ksmtrio.sched.runtime import Runtime
+from ksmtrio.sched.tap import WRITE
 
 SWAP_HAS_CACHE: Final = 1 << 30
 """Bit of a slot's word: the swap cache holds it. The rest counts the ptes.
@@ -109,6 +110,24 @@ class SwapInfo(SharedObject):
     def name(self) -> str:
         """Empty: the variables are global."""
         return ""
+
+    def enqueue(self, bio: Bio) -> None:
+        """Put a page into the device's queue, as part of the step just announced."""
+        self.bios.append(bio)
+        self._tell_bios()
+
+    def dequeue(self) -> Bio:
+        """Take the first page out of the device's queue, as part of the step just announced."""
+        bio = self.bios.popleft()
+        self._tell_bios()
+        return bio
+
+    def _tell_bios(self) -> None:
+        """The queue is no cell: it is the device's, and no access to it could be torn."""
+        recorder = self.rt.recorder
+        if recorder is not None:
+            recorder.aside("bios", WRITE)
+            recorder.remembered("bios", self.bios)
 
 
 class SwapperSpace(SharedObject):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from ksmtrio.sched.tap import RCU, WRITE, life_of
+from ksmtrio.sched.tap import RCU, READ, WRITE, life_of
 
 if TYPE_CHECKING:
     from ksmtrio.sched.actor_state import ActorState
@@ -106,7 +106,7 @@ class Cell(Generic[T]):
     Attributes:
         owner: the structure the word belongs to.
         field: kernel name of the field.
-        value: read it directly only in oracles, set-up and dumps.
+        value: read it directly only in oracles, set-up and dumps; checks of ours `look` at it.
         writer: who last changed it, for the signature of a finding.
         written_at: label of that change.
     """
@@ -164,6 +164,13 @@ class Cell(Generic[T]):
         if rt.recorder is not None:
             rt.recorder.operation(at, "cmpxchg", self, done)
         return done
+
+    def look(self) -> T:
+        """Return the word to a check of ours, as a guard's: no access of the kernel."""
+        rt = self.rt
+        if rt.recorder is not None and rt.current is not None:
+            rt.recorder.aside(self.name, READ)
+        return self.value
 
     def read_in_step(self, at: str) -> T:
         """Return the word as part of the step just announced."""

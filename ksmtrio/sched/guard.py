@@ -9,8 +9,9 @@ execution (set-up, oracles at quiescence) there is no current actor and no check
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from ksmtrio.sched.cell import field_name
 
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Guard = Callable[[Any, "ActorState"], bool]
-"""(object, actor) -> may the actor touch the field now?"""
+"""(object, actor) -> may the actor touch the field now? It looks at cells by `Cell.look`."""
+
+_CONTAINERS: Final = (dict, list, deque)
+"""What who has got hold of it may change in place."""
 
 
 class Guarded(Generic[T]):
@@ -60,7 +64,9 @@ class Guarded(Generic[T]):
                 self._notice(obj, actor)
         value: T = getattr(obj, self._slot)
         if actor is not None and obj.rt.recorder is not None:
-            writes = self._writers is self._guard or self._writers(obj, actor)
+            writes = isinstance(value, _CONTAINERS) and (
+                self._writers is self._guard or self._writers(obj, actor)
+            )
             obj.rt.recorder.guarded(obj, self._name, value, writes=writes)
         return value
 

@@ -28,13 +28,14 @@ async def vmsplice(g: Globals, mm: MmStruct, address: Vaddr) -> int:
     Raises:
         SyscallError: EFAULT where nothing is mapped, ENOMEM, EINTR; ESRCH when the task has exited.
     """
-    if mm.mm_users.value == 0:
+    if mm.mm_users.look() == 0:
         raise SyscallError(ESRCH)
     address &= ULONG_MASK
     page = await get_user_page_fast(g, mm, address)
     if isinstance(page, int):
         raise SyscallError(errno_of(page))
     g.pipe_buffers.append(PipeBuffer(mm, address - address % PAGE_SIZE, page))
+    g.tell_pipe(mm)
     return 0
 
 
@@ -50,6 +51,7 @@ async def drain(g: Globals, mm: MmStruct, address: Vaddr) -> int:
     own = [b for b in g.pipe_buffers if b.mm is mm and b.address == address]
     for buffer in own:  # all at once: another thread of the process may drain as well
         g.pipe_buffers.remove(buffer)
+    g.tell_pipe(mm)
     for buffer in own:
         await put_page(g, buffer.page, RELEASE["1/put_page"])
     return len(own)

@@ -39,7 +39,7 @@ def _check(ret: int) -> int:
 
 def _alive(mm: MmStruct) -> None:
     """A task whose address space is gone makes no system calls."""
-    if mm.group.threads.value == 0 or mm.mm_users.value == 0:
+    if mm.group.threads.look() == 0 or mm.mm_users.look() == 0:
         raise SyscallError(ESRCH)
 
 

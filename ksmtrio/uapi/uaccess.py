@@ -31,7 +31,7 @@ def _word(address: Vaddr, half: int) -> tuple[Vaddr, int]:
 
 def _unreachable(mm: MmStruct, address: Vaddr) -> bool:
     """Whether an access gets to no page table: of the kernel, or after the task has exited."""
-    return address >= TASK_SIZE or mm.mm_users.value == 0
+    return address >= TASK_SIZE or mm.mm_users.look() == 0
 
 
 async def load(g: Globals, mm: MmStruct, address: Vaddr, half: int) -> tuple[int, Token]:

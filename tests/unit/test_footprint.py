@@ -10,7 +10,7 @@ from ksmtrio.locking.wait import WaitQueue
 from ksmtrio.sched.cell import Cell
 from ksmtrio.sched.footprint import Footprints, Step, dependent, kind_of
 from ksmtrio.sched.tap import ADD, ANYTHING, READ, WRITE, Fan, life_of
-from tests.harness import Box, World, alone, run_actors, steppers
+from tests.harness import Box, World, alone, page_lock, run_actors, steppers
 
 RW = READ | WRITE
 
@@ -110,6 +110,38 @@ def test_a_wait_condition_reads_anything() -> None:
         world.actor("a", body)
 
     assert steps_of(build)[1].accesses[ANYTHING] == READ
+
+
+def test_a_check_of_ours_reads_the_words_it_looks_at() -> None:
+    def build(world: World) -> None:
+        x = Cell(world.box, "x", 0)
+
+        async def body() -> None:
+            await world.rt.cond_resched("f.1")
+            x.look()
+
+        world.actor("a", body)
+
+    assert steps_of(build)[1].accesses == {"box.x": READ}
+
+
+def test_an_attempt_at_a_bit_lock_reads_the_word_that_holds_the_bit() -> None:
+    def build(world: World) -> None:
+        lock = page_lock(world.box)
+
+        async def body() -> None:
+            await lock.lock("f.1")
+            await lock.unlock("f.2")
+
+        async def tries() -> None:
+            await lock.trylock("g.1")
+
+        world.actor("a", body)
+        world.actor("b", tries)
+
+    steps = steps_of(build, "a@f.2", "b", "a")
+    attempt = next(step for step in steps if step.at == "g.1")
+    assert attempt.accesses["box.flags"] == READ
 
 
 def test_a_death_conflicts_with_each_access() -> None:
