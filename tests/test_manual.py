@@ -15,8 +15,14 @@ import ksmtrio
 from ksmtrio.kconfig import build_kernel
 from ksmtrio.scenario import builtin_names, schema
 from ksmtrio.scenario.operations import ADVICES, OPS
+from ksmtrio.sched.exploration.base import Settings
+from ksmtrio.sched.exploration.dpor import Dpor
+from ksmtrio.subject import is_program, load_subject
+from tests.exploring_classes import explore
 
 MANUAL = Path(ksmtrio.__file__).parent / "manual"
+ROOT = MANUAL.parents[1]
+PROGRAMS = ROOT / "tests" / "quality" / "programs"
 SCENARIOS = (MANUAL / "scenarios.md").read_text(encoding="utf-8")
 HEADINGS = {
     "": schema.Scenario,
@@ -93,14 +99,32 @@ def test_every_page_and_decision_is_in_its_place() -> None:
             assert f"**{heading}.**" in text, f"{name}: {heading}"
 
 
-def test_commands_of_the_readme_name_what_there_is() -> None:
-    readme = (MANUAL.parents[1] / "README.md").read_text(encoding="utf-8")
-    commands = re.findall(r"\bksmtrio stress ([a-z][^`\n]*)", readme)
-    assert len(commands) > 6
+COMMAND = re.compile(r"\bksmtrio (?:run|stress|explore) ([a-z][^`\n]*)")
+PAGES = [ROOT / "README.md", *sorted(MANUAL.glob("*.md"))]
+
+
+def test_commands_name_what_there_is() -> None:
+    commands = [command for page in PAGES for command in COMMAND.findall(page.read_text("utf-8"))]
+    assert len(commands) > 12
     for command in commands:
-        words = shlex.split(command)
-        with_ = [after for word, after in pairwise(words) if word == "--with"]
-        without = [after for word, after in pairwise(words) if word == "--without"]
+        words = shlex.split(command, comments=True)
+        with_ = [after for word, after in pairwise(words) if word.endswith("--with")]
+        without = [after for word, after in pairwise(words) if word.endswith("-without")]
         build_kernel(with_=with_, without=without)
         names = [words[0], *(words[1:2] if not words[1].startswith("-") else [])]
-        assert set(names) <= set(builtin_names()), command
+        programs = {name for name in names if is_program(name)}
+        assert set(names) - programs <= set(builtin_names()), command
+        for program in programs:
+            load_subject(f"{PROGRAMS}/{Path(program).name}")
+
+
+def test_example_of_a_program_is_one(tmp_path: Path) -> None:
+    (text,) = re.findall(
+        r"```python\n(.*?)```", (MANUAL / "programs.md").read_text("utf-8"), re.DOTALL
+    )
+    file = tmp_path / "lost_update.py"
+    file.write_text(text, encoding="utf-8")
+    search = Dpor(Settings())
+    explore(load_subject(f"{file}:lost_update_3").build(), search)
+    assert search.complete
+    assert search.counts.executions == 36

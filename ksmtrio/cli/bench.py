@@ -141,8 +141,8 @@ def _telling(say: Callable[[str], None]) -> Callable[[Trial, int], None]:
     """Return what to do with each trial: say how it went, and how many are to come."""
 
     def tell(trial: Trial, left: int) -> None:
-        how = f"{trial.executions}" if trial.found else f">{trial.executions}"
-        say(f"{trial.target}, {trial.strategy}: {how} executions; {left} trials left")
+        how = "found in execution" if trial.found else "not found, executions:"
+        say(f"{trial.target}, {trial.strategy}: {how} {trial.executions}; trials left: {left}")
 
     return tell
 
