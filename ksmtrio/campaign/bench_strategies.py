@@ -45,8 +45,6 @@ CATALOGUE: Final = "catalogue.toml"
 _APART: Final = 1 << 20
 """Sessions between the first ones of two trials: no two trials share a seed."""
 
-_GRACE_SECONDS: Final = 5.0
-
 
 @attrs.frozen(kw_only=True)
 class Target:
@@ -358,9 +356,7 @@ class _Bench:
         if self._plan.seconds is not None:
             self._end = trio.current_time() + self._plan.seconds
         limiter = trio.CapacityLimiter(self._plan.jobs)
-        async with trio_parallel.open_worker_context(
-            init=prepare_worker, grace_period=_GRACE_SECONDS
-        ) as workers:
+        async with trio_parallel.open_worker_context(init=prepare_worker) as workers:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     for _ in range(self._plan.jobs):

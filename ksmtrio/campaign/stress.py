@@ -49,9 +49,6 @@ SECONDS_DEFAULT: Final = 60.0
 DISTINCT_MAX: Final = 1000
 """Distinct findings after which a campaign ends: more help nobody."""
 
-_GRACE_SECONDS: Final = 5.0
-"""How long worker processes may take to end once they have nothing to do."""
-
 _CHUNK_FIRST: Final = 16
 _CHUNK_MAX: Final = 4096
 _CHUNK_SECONDS: Final = 0.4
@@ -283,9 +280,7 @@ class Campaign:
         self._start = trio.current_time()
         self._listen()
         limiter = trio.CapacityLimiter(self.plan.jobs)
-        async with trio_parallel.open_worker_context(
-            init=prepare_worker, grace_period=_GRACE_SECONDS
-        ) as workers:
+        async with trio_parallel.open_worker_context(init=prepare_worker) as workers:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     if self.plan.canary:
