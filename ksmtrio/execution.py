@@ -334,12 +334,12 @@ _PROBES: Final = (
 """Executions that a profile is made of."""
 
 
-async def probe(subject: Subject) -> Profile:
+async def probe(subject: Subject, *, host: str = HOST_DEFAULT) -> Profile:
     """Execute a few times and return what that was like, for strategies that want to know."""
     seen = []
     for spec in _PROBES:
         seen.append(Profiler(build(spec)))
-        await execute_subject(subject, seen[-1], marks=False)
+        await execute_subject(subject, seen[-1], marks=False, host=host)
     return profile_of(seen)
 
 

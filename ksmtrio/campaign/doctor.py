@@ -26,7 +26,7 @@ from ksmtrio.execution import probe
 from ksmtrio.kconfig import build_kernel
 from ksmtrio.scenario import load_scenario, sample_names
 from ksmtrio.sched.hosts import HOST_DEFAULT
-from ksmtrio.sched.strategies import STRATEGIES, resolve
+from ksmtrio.sched.strategies import LEARNING, STRATEGIES, StrategySpec, resolve
 from ksmtrio.subject import KernelSubject
 from ksmtrio.trace.diff import Difference, first_difference
 from ksmtrio.trace.format import Header, Record
@@ -34,6 +34,9 @@ from ksmtrio.trace.reader import read_records
 
 HASH_SEEDS: Final = ("1", "4242")
 """PYTHONHASHSEED of the processes that re-execute the sample."""
+
+LEARNED: Final = 7
+"""Executions that a strategy which learns has behind it, in the one sample that it gets."""
 
 _CHILD_SECONDS_MAX: Final = 600
 
@@ -105,7 +108,7 @@ def doctor(
     Args:
         scenarios: built-in names; none means all races and a sample of the pairs.
         pythons: further Python executables, with ksmtrio's dependencies installed.
-        seeds: seeds of each scenario and strategy.
+        seeds: seeds of each scenario and strategy; one that learns gets one, in any case.
         host: what runs the actors in the fresh processes; here it is the default one.
         on_progress: told in words what is being done.
 
@@ -142,6 +145,7 @@ async def _make_samples(scenarios: tuple[str, ...], seeds: int) -> list[Sample]:
             for strategy in names
             for seed in range(seeds)
         ]
+        samples += [Sample(name, StrategySpec(strategy, LEARNED)) for strategy in LEARNING]
     return samples
 
 

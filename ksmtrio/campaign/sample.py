@@ -13,17 +13,23 @@ from pathlib import Path
 
 import msgspec
 
+from ksmtrio.campaign.sessions import open_session
 from ksmtrio.errors import KsmtrioError
-from ksmtrio.execution import execute, record_execution, start
+from ksmtrio.execution import Plan, execute_subject, probe, record_subject, start
 from ksmtrio.kconfig import build_kernel
 from ksmtrio.scenario import load_scenario
 from ksmtrio.sched.hosts import HOST_DEFAULT
-from ksmtrio.sched.strategies import StrategySpec
+from ksmtrio.sched.strategies import LEARNING, StrategySpec
+from ksmtrio.sched.strategies.session import BLOCK
+from ksmtrio.subject import KernelSubject, Subject
 from ksmtrio.trace.recorder import Recorder
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """One execution, by names: a built-in scenario, the default kernel, a strategy."""
+    """One execution, by names: a built-in scenario, the default kernel, a strategy.
+
+    Where the strategy learns, what it learned from is executed again, too.
+    """
 
     scenario: str
     spec: StrategySpec
@@ -56,15 +62,26 @@ async def digests_of(
     kernel = build_kernel()
     found = []
     for sample in samples:
-        scenario = load_scenario(sample.scenario)
+        subject = KernelSubject(load_scenario(sample.scenario), kernel)
+        plan = await _plan(subject, sample.spec, host)
         if record is None:
-            outcome = await execute(scenario, kernel, sample.spec, recorder=Recorder(), host=host)
+            outcome = await execute_subject(subject, plan, recorder=Recorder(), host=host)
         else:
-            outcome = await record_execution(scenario, kernel, sample.spec, record, host=host)
+            outcome = await record_subject(subject, plan, record, made_by=sample.spec, host=host)
         assert outcome.event_digest is not None
         assert outcome.machine_digest is not None
         found.append(SampleDigest(outcome.event_digest, outcome.machine_digest, outcome.points))
     return found
+
+
+async def _plan(subject: Subject, spec: StrategySpec, host: str) -> Plan:
+    if spec.name not in LEARNING:
+        return spec
+    profile = await probe(subject, host=host)
+    session = await open_session(
+        subject, spec.name, spec.seed, depth=None, profile=profile, host=host
+    )
+    return session.strategy(spec.seed % BLOCK)
 
 
 def main() -> int:

@@ -7,12 +7,13 @@ import json
 import sys
 
 import attrs
+import trio
 from click.testing import CliRunner
 
 from ksmtrio.campaign import doctor as doctor_module
-from ksmtrio.campaign.sample import SampleDigest
+from ksmtrio.campaign.sample import SampleDigest, digests_of
 from ksmtrio.cli.main import cli
-from ksmtrio.sched.strategies import STRATEGIES
+from ksmtrio.sched.strategies import LEARNING, STRATEGIES
 
 
 def doctor(*arguments):
@@ -24,7 +25,7 @@ def test_executions_are_the_same_in_fresh_processes():
     assert result.exit_code == 0
     report = json.loads(result.stdout)
     assert report["same"]
-    assert report["samples"] == len(STRATEGIES) - 1  # all but replay
+    assert report["samples"] == len(STRATEGIES) - 1 + len(LEARNING)  # all but replay
     assert [p["hash_seed"] for p in report["processes"]] == ["1", "4242", "1", "4242"]
 
 
@@ -53,6 +54,23 @@ def test_disagreement_is_a_fault_and_shows_the_first_differing_record(monkeypatc
     assert "  - " in result.stdout
     assert "  + " in result.stdout
     assert "not deterministic" in result.stderr
+
+
+def test_strategies_that_learn_are_compared_after_they_have_learned(monkeypatch):
+    def forgetful(_python, _hash_seed, request):
+        samples = [
+            type(s)(s.scenario, attrs.evolve(s.spec, seed=0)) if s.spec.name in LEARNING else s
+            for s in request.samples
+        ]
+        return trio.run(digests_of, samples)
+
+    monkeypatch.setattr(doctor_module, "_in_fresh_process", forgetful)
+    monkeypatch.setattr(doctor_module, "_first_difference", lambda *_: None)
+    monkeypatch.setattr(doctor_module, "HASH_SEEDS", ("1",))
+    result = doctor("first_race", "--seeds", "1", "--json")
+    assert result.exit_code == 4
+    rows = json.loads(result.stdout)["disagreements"]
+    assert [row["strategy"] for row in rows] == list(LEARNING)
 
 
 def test_final_machine_alone_may_differ(monkeypatch):
