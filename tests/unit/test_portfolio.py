@@ -75,6 +75,18 @@ def test_member_that_shows_new_things_gets_most_of_the_executions(seed: int) -> 
     assert all(shares[other] > 0 for other in ("bad", "worse", "reads-from"))
 
 
+def test_every_member_is_tried_before_any_is_drawn() -> None:
+    orders = set()
+    for seed in SEEDS:
+        bandit, _ = portfolio(seed, "one", "two", "three")
+        play(bandit, "one", rounds=16)
+        assert [d.why for d in bandit.decisions[:8]] == ["floor", *["first"] * 4, *["drawn"] * 3]
+        tried = tuple(d.member for d in bandit.decisions[1:5])
+        assert sorted(tried) == ["one", "reads-from", "three", "two"]
+        orders.add(tried)
+    assert len(orders) > 6
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_plain_random_keeps_its_share_however_little_it_shows(seed: int) -> None:
     bandit, _ = portfolio(seed, "good")
@@ -115,7 +127,7 @@ def test_decisions_say_who_and_why() -> None:
     play(bandit, "other", rounds=40)
     assert [d.seed for d in bandit.decisions] == list(range(3 * BLOCK, 3 * BLOCK + 40))
     for decision in bandit.decisions:
-        assert decision.why in {"floor", "drawn"}
+        assert decision.why in {"floor", "first", "drawn"}
         assert 0 <= decision.chance < 1_000
         assert decision.won + decision.lost <= 24
     assert max(d.won for d in bandit.decisions) > 0

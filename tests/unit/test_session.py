@@ -65,7 +65,7 @@ def test_equal_sessions_of_a_strategy_that_learns_have_equal_executions(name: st
 
 
 @pytest.mark.parametrize(
-    ("name", "digest"), [("reads-from", "0a11cc7c9f23bd17"), ("portfolio", "c25a378a34c0ff90")]
+    ("name", "digest"), [("reads-from", "0a11cc7c9f23bd17"), ("portfolio", "b16a0a43fedc9ecd")]
 )
 def test_choices_of_a_session_are_the_same_on_every_python(name: str, digest: str) -> None:
     choices = repr([world["choices"] for _, world in history(name, 3, 40)])

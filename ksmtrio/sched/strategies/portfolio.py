@@ -3,12 +3,14 @@
 
 Source: Thompson, "On the Likelihood that One Unknown Probability Exceeds Another in View of the
 Evidence of Two Samples", Biometrika 1933; Russo, Van Roy, Kazerouni, Osband, Wen, "A Tutorial on
-Thompson Sampling", 2018 (for rewards that fade, section 6.3: old ones count less and less). Each
-member has a beta distribution over the chance that its next execution shows something new; one
-value is drawn from each, divided by what an execution of that member costs, and the highest gets
-the execution. New is, fully, a pair of a read and the write it saw that the session had not seen,
-or its first finding; and by half a combination of known pairs. Guarantee: plain random takes every
-`FLOOR_ONE_IN`-th execution, so that nothing which it can reach is out of reach.
+Thompson Sampling", 2018 (for rewards that fade: old ones count less and less). First each member
+gets one execution, in an order that is drawn: sessions are short, and which member a race wants
+cannot be told beforehand. Then each has a beta distribution over the chance that its next execution
+shows something new; one value is drawn from each, divided by what an execution of that member
+costs, and the highest gets the execution. New is, fully, a pair of a read and the write it saw that
+the session had not seen, or its first finding; and by half a combination of known pairs. Guarantee:
+plain random takes every `FLOOR_ONE_IN`-th execution, so that nothing which it can reach is out of
+reach.
 
 Deterministic to the bit: a value of a beta distribution with whole parameters a and b is the a-th
 smallest of a + b - 1 uniform ones, and those are integers. Tests: `tests/unit/test_portfolio.py`.
@@ -35,10 +37,6 @@ _REWARD_MAX: Final = 2
 _MEMORY: Final = 24
 """Rewards and misses of a member after which both are halved."""
 
-_HEAD_START: Final[dict[str, int]] = {"reads-from": 3, "pos": 2}
-"""Rewards that a member has before its first execution, and keeps: what was learned elsewhere. Both
-were seldom far behind the best member, on programs of the literature and on kernel races alike."""
-
 _UNIFORM: Final = 1 << 32
 _COST_SCALE: Final = 1 << 16
 
@@ -50,9 +48,10 @@ class Decision:
     Attributes:
         seed: of the execution.
         member: who got it.
-        why: ``floor`` (it was plain random's turn) or ``drawn`` (the highest value per cost).
+        why: ``floor`` (it was plain random's turn), ``first`` (the member had none yet) or
+            ``drawn`` (the highest value per cost).
         chance: the value drawn, in thousandths.
-        points: what an execution of the member costs on average, as far as is known.
+        points: what an execution of the member cost on average.
         won, lost: the member's rewards and misses at that time.
     """
 
@@ -149,13 +148,13 @@ class Portfolio:
         seed = self._guided.spec(number).seed
         if number % FLOOR_ONE_IN == 0:
             return Decision(seed, FLOOR, "floor")
-        known = [s for s in self._standings.values() if s.executions]
-        average = sum(s.points for s in known) // max(1, sum(s.executions for s in known))
+        untried = [name for name, standing in self._standings.items() if not standing.executions]
+        if untried:
+            return Decision(seed, untried[self._stream.below(len(untried))], "first")
         best, highest = None, -1
         for name, standing in self._standings.items():
-            ahead = _HEAD_START.get(name, 0)
-            chance = self._beta(1 + ahead + standing.won, 1 + standing.lost)
-            cost = standing.points // standing.executions if standing.executions else average
+            chance = self._beta(1 + standing.won, 1 + standing.lost)
+            cost = standing.points // standing.executions
             value = chance * _COST_SCALE // max(1, cost)
             if value > highest:
                 highest = value
