@@ -18,6 +18,7 @@ import trio
 from ksmtrio.campaign.explore import ExplorePlan, ExploreReport, explore
 from ksmtrio.campaign.exploring import unpack
 from ksmtrio.campaign.findings import safe_name
+from ksmtrio.campaign.interruption import Interruption
 from ksmtrio.campaign.stress import Progress
 from ksmtrio.execution import record_subject
 from ksmtrio.kconfig import Kernel
@@ -51,13 +52,15 @@ class Difference:
 
     Attributes:
         one, other: names of the kernels.
-        complete: whether both explorations were.
+        theirs: what came of exploring the other.
+        complete: whether all that each can do was seen.
         rows: what was seen under one only, findings first.
         finals: final states only under `one`, only under `other`, and under both.
     """
 
     one: str
     other: str
+    theirs: ExploreReport
     complete: tuple[bool, bool]
     rows: tuple[Row, ...]
     finals: tuple[int, int, int]
@@ -80,6 +83,9 @@ class Difference:
             "kernel": self.one,
             "against": self.other,
             "complete": list(self.complete),
+            "stopped": self.theirs.stopped,
+            "statement": self.theirs.statement,
+            "fault": self.theirs.fault,
             "final_states": dict(zip(("only", "only_against", "both"), self.finals, strict=True)),
             "differences": [attrs.asdict(row) for row in self.rows],
         }
@@ -90,22 +96,24 @@ def compare(
     report: ExploreReport,
     kernel: Kernel,
     on_progress: Callable[[Progress], None] | None = None,
+    interruption: Interruption | None = None,
 ) -> Difference:
-    """Explore the same scenario under another kernel and compare.
+    """Explore the same scenario under another kernel, with budgets of its own, and compare.
 
-    Raises: as `explore`.
+    Args and raises: as `explore`.
     """
     subject = plan.quest.subject
     assert isinstance(subject, KernelSubject)
     quest = attrs.evolve(plan.quest, subject=KernelSubject(subject.scenario, kernel))
-    other = explore(attrs.evolve(plan, quest=quest), on_progress)
+    other = explore(attrs.evolve(plan, quest=quest), on_progress, interruption)
     rows = [*_findings_only(report, other), *_findings_only(other, report)]
     rows += [*trio.run(_finals_only, report, other), *trio.run(_finals_only, other, report)]
     mine, theirs = set(report.harvest.finals), set(other.harvest.finals)
     return Difference(
         one=subject.kernel.name,
         other=kernel.name,
-        complete=(report.complete, other.complete),
+        theirs=other,
+        complete=(_saw_all(report), _saw_all(other)),
         rows=tuple(rows),
         finals=(len(mine - theirs), len(theirs - mine), len(mine & theirs)),
     )
@@ -115,6 +123,10 @@ def _kernel_of(report: ExploreReport) -> str:
     subject = report.plan.quest.subject
     assert isinstance(subject, KernelSubject)
     return subject.kernel.name
+
+
+def _saw_all(report: ExploreReport) -> bool:
+    return report.complete and not report.harvest.finals_left_out
 
 
 def _findings_only(one: ExploreReport, other: ExploreReport) -> list[Row]:

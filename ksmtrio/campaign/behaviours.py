@@ -156,6 +156,14 @@ class BehaviourRows:
     executions: int = 0
     parts: tuple[tuple[Row, ...], ...] = ((), (), ())
 
+    def after(self, executions: int) -> BehaviourRows:
+        """Return the same of executions that come after so many others."""
+        parts = tuple(
+            tuple((hashed, count, executions + first) for hashed, count, first in rows)
+            for rows in self.parts
+        )
+        return BehaviourRows(self.executions, parts)
+
 
 def unseen_mass(counts: Sequence[ClassCount]) -> float | None:
     """Return the probability that the next execution is in a class that was not seen.
@@ -209,10 +217,28 @@ def sparkline(values: Sequence[int]) -> str:
     return "".join(_BARS[math.ceil(value * (len(_BARS) - 1) / top)] for value in values)
 
 
+def report_seen(
+    counts: Sequence[BehaviourCount], executed: int, *, first: int = 0
+) -> dict[str, Any]:
+    """Return what was seen of the behaviours, for `--json`, and nothing of what was not.
+
+    Args: as `report`.
+    """
+    both = [count.both for count in counts]
+    return {
+        "looked_at": sum(count.executions for count in both),
+        "distinct": sum(count.distinct() for count in both),
+        "reads_from": sum(count.reads_from.distinct() for count in counts),
+        "lock_order": sum(count.lock_order.distinct() for count in counts),
+        "exact": all(count.exact for count in both),
+        "new_per_slice": saturation(both, executed, first),
+    }
+
+
 def report(
     counts: Sequence[BehaviourCount], executed: int, one_in: int, *, first: int = 0
 ) -> dict[str, Any]:
-    """Return what is known of the behaviours, for `--json`.
+    """Return what is known of the behaviours of executions drawn at random, for `--json`.
 
     Args:
         counts: one a subject.
@@ -221,17 +247,11 @@ def report(
         first: number of the first execution.
     """
     both = [count.both for count in counts]
-    looked_at = sum(count.executions for count in both)
+    seen = report_seen(counts, executed, first=first)
     mass = unseen_mass(both)
-    return {
-        "looked_at": looked_at,
+    return seen | {
         "one_in": one_in,
-        "distinct": sum(count.distinct() for count in both),
-        "reads_from": sum(count.reads_from.distinct() for count in counts),
-        "lock_order": sum(count.lock_order.distinct() for count in counts),
         "seen_once": round(sum(count.seen_once() for count in both)),
-        "exact": all(count.exact for count in both),
         "unseen_mass": mass,
-        "unseen_mass_bound_95": unseen_mass_bound(mass, looked_at),
-        "new_per_slice": saturation(both, executed, first),
+        "unseen_mass_bound_95": unseen_mass_bound(mass, seen["looked_at"]),
     }

@@ -14,7 +14,7 @@ import msgspec
 
 from ksmtrio.campaign.exploring import Harvest, Quest
 from ksmtrio.errors import BadInput
-from ksmtrio.sched.exploration.base import Counts, SavedState
+from ksmtrio.sched.exploration.base import Counts, Covered, SavedState
 from ksmtrio.subject import KernelSubject
 from ksmtrio.trace.digest import digest_of
 
@@ -27,16 +27,17 @@ class SavedExploration:
     """What is left of an exploration, and what was seen.
 
     Attributes:
-        done: counts of the parts that are finished.
-        parts: states of those that are not.
-        complete: no part has left anything out.
+        done: counts of the parts that have come to their end.
+        parts: states of those that have not.
+        covered: by the former; None: there is none.
+        complete: none of the former has left anything out.
     """
 
     harvest: Harvest
     done: Counts
     seconds: float
     parts: list[SavedState]
-    statement: str
+    covered: Covered | None
     complete: bool
 
 
@@ -84,7 +85,10 @@ def load_exploration(path: Path, quest: Quest) -> SavedExploration:
         theirs = document.of.get(key)
         if theirs != mine:
             raise BadInput(f"{path}: was saved with {key} {theirs!r}; it is {mine!r} now")
-    return document.exploration
+    saved = document.exploration
+    if not saved.parts and saved.covered is None:
+        raise BadInput(f"{path}: is no saved exploration: nothing was done and nothing is left")
+    return saved
 
 
 def _identity(quest: Quest) -> dict[str, Any]:

@@ -15,16 +15,23 @@ from typing import Final
 import attrs
 import trio
 
+from ksmtrio.campaign.behaviours import BehaviourCount, BehaviourRows, in_sample
 from ksmtrio.errors import BadInput, KsmtrioError, ReplayDiverged
 from ksmtrio.execution import Outcome, execute_subject
 from ksmtrio.oracles.base import Finding
+from ksmtrio.sched.behaviour import Behaviours
 from ksmtrio.sched.choices import Choices
-from ksmtrio.sched.exploration.base import Counts, Executed, SavedState, Settings
+from ksmtrio.sched.exploration.base import Counts, Covered, Executed, SavedState, Settings
 from ksmtrio.sched.exploration.registry import make_explorer
+from ksmtrio.sched.strategies.base import Strategy
+from ksmtrio.sched.tap import Fan
 from ksmtrio.subject import Subject
 
 FINALS_MAX: Final = 50_000
 """Final states that are told apart; further ones are not counted, and the report says so."""
+
+_LOOKED_AT_FIRST: Final = 100
+"""Executions of each part whose behaviours are all looked at; then a sample's."""
 
 _AT_AN_END: Final = frozenset({"done", "hung"})
 """Reasons to stop at which an execution has come to an end of its own, so to a final state."""
@@ -55,6 +62,7 @@ class Harvest:
         findings: by signature.
         finals: final state -> the least of the executions seen that led there, packed.
         finals_left_out: there are more than `FINALS_MAX`.
+        behaviours: of a sample of the executions.
     """
 
     points: int = 0
@@ -62,6 +70,7 @@ class Harvest:
     findings: dict[str, Seen] = attrs.field(factory=dict)
     finals: dict[str, str] = attrs.field(factory=dict)
     finals_left_out: bool = False
+    behaviours: BehaviourRows = attrs.field(factory=BehaviourRows)
 
     def take(self, outcome: Outcome) -> None:
         """Add one execution."""
@@ -78,6 +87,11 @@ class Harvest:
             self._see(attrs.evolve(seen, first=self.executions + seen.first))
         for final, choices in other.finals.items():
             self._end(final, choices)
+        if other.behaviours.executions:
+            both = BehaviourCount()
+            both.update(self.behaviours)
+            both.update(other.behaviours.after(self.executions))
+            self.behaviours = both.to_rows()
         self.points += other.points
         self.executions += other.executions
         self.finals_left_out |= other.finals_left_out
@@ -141,16 +155,16 @@ class Standing:
     """Where a part of an exploration stands.
 
     Attributes:
-        finished: there is nothing left to do in it.
-        complete: and nothing was left out.
-        statement: what was covered.
+        ended: its explorer does not go on.
+        complete: as there is nothing left, and nothing was left out.
+        covered: what it has covered.
         work_left: estimate of the executions left; None: no idea.
     """
 
     counts: Counts
-    finished: bool
+    ended: bool
     complete: bool
-    statement: str
+    covered: Covered
     work_left: int | None
 
 
@@ -170,8 +184,7 @@ class Part:
         self.explorer = make_explorer(quest.strategy, quest.settings)
         if state is not None:
             self.explorer.load(state)
-        self._finished = self.explorer.complete
-        self._harvest = Harvest()
+        self._ended = self.explorer.complete
 
     async def go_on(
         self,
@@ -191,53 +204,62 @@ class Part:
             BadInput: the start state is impossible, or the state does not fit the subject.
             EmulatorError: a fault of ours.
         """
-        self._harvest = harvest = Harvest()
-        await self._execute(until, runs, stop)
-        return harvest
-
-    async def _execute(self, until: float, runs: int | None, stop: Callable[[], bool]) -> None:
-        quest, explorer, harvest = self.quest, self.explorer, self._harvest
+        harvest, behaviours = Harvest(), BehaviourCount()
         collect = not gc.isenabled()
         while (runs is None or harvest.executions < runs) and not stop():
-            strategy = explorer.next()
+            strategy = self.explorer.next()
             if strategy is None:
-                self._finished = True
-                return
-            try:
-                outcome = await execute_subject(
-                    quest.subject,
-                    strategy,
-                    recorder=explorer.taps(),
-                    marks=False,
-                    final=True,
-                    host=quest.host,
-                )
-            except ReplayDiverged as error:
-                raise BadInput(f"the saved exploration does not fit here: {error}") from error
-            harvest.take(outcome)
-            explorer.learn(
-                Executed(
-                    choices=outcome.choices,
-                    points=outcome.points,
-                    stop_reason=outcome.stop_reason,
-                    signatures=outcome.signatures(),
-                    final=outcome.machine_digest,
-                )
-            )
+                self._ended = True
+                break
+            await self._execute(strategy, harvest, behaviours)
             if collect:
                 gc.collect(0)
             if trio.current_time() >= until:
-                return
+                break
+        harvest.behaviours = behaviours.to_rows()
+        return harvest
+
+    async def _execute(
+        self, strategy: Strategy, harvest: Harvest, behaviours: BehaviourCount
+    ) -> None:
+        """Execute once; look at the behaviour, too, if this one is in the sample."""
+        quest, explorer, counts = self.quest, self.explorer, self.explorer.counts
+        number = counts.executions + counts.redundant + counts.blocked
+        look = Behaviours() if number < _LOOKED_AT_FIRST or in_sample(number) else None
+        taps = [tap for tap in (explorer.taps(), look) if tap is not None]
+        try:
+            outcome = await execute_subject(
+                quest.subject,
+                strategy,
+                recorder=Fan(*taps) if len(taps) > 1 else next(iter(taps), None),
+                marks=False,
+                final=True,
+                host=quest.host,
+            )
+        except ReplayDiverged as error:
+            raise BadInput(f"the saved exploration does not fit here: {error}") from error
+        if look is not None and outcome.stop_reason != "pruned":
+            behaviours.add(look.behaviour(), harvest.executions)
+        harvest.take(outcome)
+        explorer.learn(
+            Executed(
+                choices=outcome.choices,
+                points=outcome.points,
+                stop_reason=outcome.stop_reason,
+                signatures=outcome.signatures(),
+                final=outcome.machine_digest,
+            )
+        )
 
     def standing(self) -> Standing:
         """Return where it stands."""
         explorer = self.explorer
         return Standing(
             counts=attrs.evolve(explorer.counts),
-            finished=self._finished,
+            ended=self._ended,
             complete=explorer.complete,
-            statement=explorer.statement(),
-            work_left=0 if self._finished else explorer.work_left(),
+            covered=explorer.covered(),
+            work_left=explorer.work_left(),
         )
 
 
@@ -248,11 +270,13 @@ class PartsJob:
     Attributes:
         states: of the parts.
         budget_s: stop after so many seconds.
+        runs: executions at most; None: no such bound.
     """
 
     quest: Quest
     states: tuple[SavedState, ...]
     budget_s: float
+    runs: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -288,8 +312,9 @@ async def _run_parts(job: PartsJob) -> PartsResult:
     standings: list[Standing] = []
     for place, state in enumerate(job.states):
         part = Part(job.quest, state)
+        runs = None if job.runs is None else job.runs - harvest.executions
         try:
-            harvest.add(await part.go_on(until=end))
+            harvest.add(await part.go_on(until=end, runs=runs))
         except BadInput:
             raise
         except KsmtrioError as error:
@@ -297,6 +322,6 @@ async def _run_parts(job: PartsJob) -> PartsResult:
             return PartsResult(states=job.states, standings=(), harvest=nothing, fault=str(error))
         states[place] = part.explorer.save()
         standings.append(part.standing())
-        if trio.current_time() >= end:
+        if trio.current_time() >= end or harvest.executions == job.runs:
             break
     return PartsResult(states=tuple(states), standings=tuple(standings), harvest=harvest)

@@ -18,16 +18,17 @@ def print_bound(output: Output, bound: float | None, assumes: str) -> None:
 
 
 def print_behaviours(output: Output, told: Mapping[str, Any]) -> None:
-    """Print what is known of behaviours, from `campaign.behaviours.report`."""
+    """Print what is known of behaviours, from `campaign.behaviours.report` or `report_seen`."""
     if not told["looked_at"]:
         return
     about = "" if told["exact"] else "about "
-    sample = "" if told["one_in"] == 1 else f", one in {told['one_in']}"
+    one_in = told.get("one_in", 1)
+    sample = "" if one_in == 1 else f", one in {one_in}"
     output.detail(
         f"  {about}{told['distinct']} behaviours ({told['reads_from']} by reads-from, "
         f"{told['lock_order']} by lock order) in {told['looked_at']} executions looked at{sample}"
     )
-    mass, bound = told["unseen_mass"], told["unseen_mass_bound_95"]
+    mass, bound = told.get("unseen_mass"), told.get("unseen_mass_bound_95")
     if mass is not None and bound is not None:
         output.detail(
             f"  the next execution behaves as none before with p = {mass:.2g} (Good-Turing), "

@@ -45,10 +45,18 @@ def of_campaign(report: StressReport, *, fail_on: str) -> int:
     return FAULT if report.verdict == "undecided" else NOTHING_FOUND
 
 
-def of_exploration(report: ExploreReport, *, fail_on: str) -> int:
-    """Return the code of an exploration; one that ended early without a finding found nothing."""
-    if report.fault is not None:
+def of_exploration(
+    report: ExploreReport, against: ExploreReport | None = None, *, fail_on: str
+) -> int:
+    """Return the code of an exploration; one that ended early without a finding found nothing.
+
+    Findings of the kernel that it was compared with are no findings of this one.
+    """
+    both = [report] if against is None else [report, against]
+    if any(one.fault is not None for one in both):
         return FAULT
-    if report.stopped == "interrupted":
+    if any(one.unsaved is not None for one in both):
+        return BAD_INPUT
+    if any(one.stopped == "interrupted" for one in both):
         return INTERRUPTED
     return FINDING if report.failing(fail_on=fail_on) else NOTHING_FOUND

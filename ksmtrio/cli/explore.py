@@ -14,6 +14,7 @@ from ksmtrio.campaign.explore import ExplorePlan, ExploreReport, explore
 from ksmtrio.campaign.exploring import Quest
 from ksmtrio.campaign.interruption import Interruption
 from ksmtrio.cli import exit_codes
+from ksmtrio.cli.evidence import print_behaviours
 from ksmtrio.cli.findings import print_findings
 from ksmtrio.cli.options import (
     Duration,
@@ -117,7 +118,9 @@ def command(
     with Interruption() as interruption:
         with ProgressLine(output) as progress:
             report = explore(plan, progress, interruption)
-            difference = None if other is None else compare(plan, report, other, progress)
+            difference = None
+            if other is not None and report.stopped not in {"interrupted", "fault"}:
+                difference = compare(plan, report, other, progress, interruption)
         document = report.to_json()
         if difference is not None:
             document["against"] = difference.to_json()
@@ -125,7 +128,8 @@ def command(
         _print(output, report)
         if difference is not None:
             _print_difference(output, difference)
-    sys.exit(exit_codes.of_exploration(report, fail_on=fail_on))
+    theirs = None if difference is None else difference.theirs
+    sys.exit(exit_codes.of_exploration(report, theirs, fail_on=fail_on))
 
 
 def _subject_of(name: str, kernel: Kernel) -> Subject:
@@ -147,9 +151,16 @@ def _print(output: Output, report: ExploreReport) -> None:
     if not report.complete:
         left = "unknown" if report.work_left is None else f"about {report.work_left} executions"
         output.detail(f"  not complete; left: {left}")
+    print_behaviours(output, report.behaviours())
     print_findings(output, report.findings)
+    _warn(output, report)
+
+
+def _warn(output: Output, report: ExploreReport) -> None:
     if report.fault is not None:
         output.warn(f"ksmtrio: fault in ksmtrio itself: {report.fault}; please report it")
+    if report.unsaved is not None:
+        output.warn(f"ksmtrio: error: {report.unsaved}")
 
 
 def _print_difference(output: Output, difference: Difference) -> None:
@@ -158,3 +169,4 @@ def _print_difference(output: Output, difference: Difference) -> None:
     rows = [[row.only_in, row.what, row.name, row.command] for row in difference.rows]
     if rows:
         output.table(["only in", "what", "which", "shown by"], rows)
+    _warn(output, difference.theirs)

@@ -4,13 +4,24 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from ksmtrio.campaign.interruption import Interruption
 from ksmtrio.cli.main import cli
+from ksmtrio.errors import BadInput
 
 PROGRAMS = """
+import os
+from multiprocessing import parent_process
+
+from ksmtrio.errors import EmulatorError
 from ksmtrio.sched import Program, bind
 
 def counting(p: Program, nr_tasks: int, locked: bool) -> None:
@@ -30,6 +41,28 @@ def counting(p: Program, nr_tasks: int, locked: bool) -> None:
 lost_2 = bind(counting, 2, False)
 lost_3 = bind(counting, 3, False)
 safe_2 = bind(counting, 2, True)
+
+def long(p: Program, what: str) -> None:
+    word = p.cell("word", 0)
+    in_worker = parent_process() is not None
+
+    async def body() -> None:
+        for step in range(4):
+            await word.write(f"t.{step}", await word.read(f"t.{step}") + 1)
+        if what == "faults" and (word.value == 5 or in_worker):
+            raise EmulatorError("a fault of ours")
+        if what == "die" and in_worker:
+            os._exit(9)
+
+    if what == "undescribed" and in_worker:
+        raise ValueError("not here")
+    for number in range(4):
+        p.task(f"t{number}", body)
+
+endless = bind(long, "")
+faults = bind(long, "faults")
+dies = bind(long, "die")
+undescribed = bind(long, "undescribed")
 """
 WAYS = (
     ("--strategy", "dfs", "--unbounded"),
@@ -120,6 +153,140 @@ def test_workers_cover_what_one_process_covers() -> None:
     _, together = report(*arguments, "--jobs", "2")
     for key in ("executions", "final_states", "complete", "verdict"):
         assert alone[key] == together[key], key
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_budgets_hold_with_any_number_of_workers(jobs: str) -> None:
+    ways = ("p.py:endless", "--unbounded", "--jobs", jobs)
+    report(*ways, "--time", "1", "--save", "saved")
+    _, before = report(*ways, "--runs", "1", "--resume", "saved", "--save", "saved")
+    _, after = report(*ways, "--runs", "301", "--resume", "saved")
+    assert after["executions"] == before["executions"] + 301
+    assert after["stopped"] == "runs"
+
+
+def test_work_left_is_that_of_all_parts() -> None:
+    ways = ("--strategy", "stateful", "--bound", "2", "--jobs", "2", "--time", "3")
+    _, found = report("offline_vs_ksmd_tiny", *ways, "--save", "saved")
+    parts = json.loads(Path("saved").read_text(encoding="utf-8"))["exploration"]["parts"]
+    assert len(parts) > 1
+    options = [len(branch[2]) for part in parts for branch in part["todo"]]
+    assert found["work_left"] == pytest.approx(sum(options), rel=0.01)
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_interrupted_exploration_keeps_its_results(jobs: str) -> None:
+    ways = ("p.py:endless", "--unbounded", "--host", "bare", "--jobs", jobs, "--time", "60")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ksmtrio", "explore", *ways, "--json", "--save", "saved"],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=4)
+    os.killpg(process.pid, signal.SIGINT)
+    out, _ = process.communicate(timeout=30)
+    found = json.loads(out)
+    assert process.returncode == 130
+    assert (found["stopped"], found["verdict"], found["fault"]) == (
+        "interrupted",
+        "undecided",
+        None,
+    )
+    assert found["executions"] > 100
+    _, more = report("p.py:endless", "--unbounded", "--resume", "saved", "--runs", "1")
+    assert more["executions"] == found["executions"] + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "message"),
+    [
+        ("faults", 4, "a fault of ours"),
+        ("dies", 4, "a worker process died"),
+        ("undescribed", 2, "ValueError: not here, while it was described"),
+    ],
+)
+def test_what_goes_wrong_in_a_worker_is_told_in_one_line(name, code, message) -> None:
+    run(f"p.py:{name}", "--unbounded", "--runs", "50", "--save", "saved")
+    result = run(f"p.py:{name}", "--unbounded", "--resume", "saved", "--jobs", "2", "--time", "9")
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_fault_keeps_what_was_seen_and_leaves_an_older_file_alone() -> None:
+    ways = ("p.py:faults", "--strategy", "stateful", "--save", "saved", "--time", "9")
+    report(*ways, "--runs", "3")
+    older = Path("saved").read_bytes()
+    code, found = report(*ways, "--resume", "saved")
+    assert (code, found["stopped"], found["verdict"]) == (4, "fault", "undecided")
+    assert "a fault of ours" in found["fault"]
+    assert "the fault left no state" in found["unsaved"]
+    assert Path("saved").read_bytes() == older
+
+
+def test_memory_that_is_used_up_stops_a_search_which_goes_on_with_more(monkeypatch) -> None:
+    ways = ("p.py:lost_3", "--strategy", "stateful", "--mode", "plain")
+    _, whole = report(*ways)
+    with monkeypatch.context() as patch:
+        patch.setattr("ksmtrio.sched.exploration.stateful._BYTES_PER_STATE", 10_000_000)
+        code, found = report(*ways, "--memory", "100", "--save", "saved")
+    assert (code, found["stopped"], found["complete"]) == (0, "memory", False)
+    assert "the memory of 100 MB is used up" in found["statement"]
+    assert found["work_left"] > 0
+    _, more = report(*ways, "--resume", "saved")
+    for key in ("executions", "redundant", "states", "final_states", "complete"):
+        assert more[key] == whole[key], key
+
+
+def test_plans_that_were_dropped_are_left_out_for_good(monkeypatch) -> None:
+    monkeypatch.setattr("ksmtrio.sched.exploration.dpor._PLANNED_PER_MB", 0)
+    _, found = report("p.py:lost_3", "--strategy", "dpor")
+    assert (found["stopped"], found["complete"], found["work_left"]) == ("left out", False, 0)
+    assert "for want of memory" in found["statement"]
+
+
+def test_findings_are_reported_though_no_trace_can_be_written(monkeypatch) -> None:
+    async def full(*_: object) -> None:
+        raise BadInput("the disk is full")
+
+    monkeypatch.setattr("ksmtrio.campaign.explore.save_trace", full)
+    code, found = report("p.py:lost_2")
+    assert code == 2
+    assert [one["trace"] for one in found["findings"]] == [None]
+    assert found["unsaved"] == "the disk is full"
+
+
+def test_a_file_that_cannot_be_saved_is_refused_before_anything_is_executed() -> None:
+    result = run("p.py:lost_2", "--save", "nowhere/saved")
+    assert result.exit_code == 2
+    assert "nowhere/saved: cannot be written" in result.stderr
+
+
+def test_distinct_behaviours_are_told_and_nothing_of_those_not_executed() -> None:
+    _, found = report("p.py:lost_2", "--unbounded")
+    seen = found["behaviours"]
+    assert (seen["looked_at"], seen["distinct"]) == (found["executions"], 3)
+    assert sum(seen["new_per_slice"]) == 3
+    assert not [key for key in seen if "mass" in key or "bound" in key]
+    assert "3 behaviours (3 by reads-from" in run("p.py:lost_2", "--unbounded").stdout
+    workers = ("p.py:endless", "--unbounded", "--jobs", "2", "--time", "3", "--save", "saved")
+    _, part = report(*workers)
+    _, more = report(*workers, "--resume", "saved")
+    assert part["behaviours"]["looked_at"] < more["behaviours"]["looked_at"] < more["executions"]
+
+
+def test_an_interrupted_comparison_is_none(monkeypatch) -> None:
+    monkeypatch.setattr(Interruption, "__enter__", interrupted)
+    code, found = report("first_race", "--against", "pre-8")
+    assert (code, found["stopped"]) == (130, "interrupted")
+    assert "against" not in found
+
+
+def interrupted(interruption: Interruption) -> Interruption:
+    """Return it with a signal seen."""
+    interruption.seen = True
+    return interruption
 
 
 def test_against_names_what_only_one_kernel_can_do() -> None:

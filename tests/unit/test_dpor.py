@@ -196,7 +196,8 @@ def test_a_bound_misses_nothing_within_it(name: str, bound: int) -> None:
     assert search.complete
     assert set(space.classes) >= set(within.classes)
     assert space.finals >= within.finals
-    assert f"at most {bound} preemptions" in search.statement()
+    switches = "1 switch" if bound == 1 else f"{bound} switches"
+    assert f"at most {switches} away from an actor that could go on" in search.covered().text
 
 
 def test_the_optimal_mode_takes_no_bound() -> None:
@@ -209,7 +210,7 @@ def test_without_memory_for_plans_it_does_not_say_complete() -> None:
     explore(program("lost_update_3"), search)
     assert search.next() is None
     assert not search.complete
-    assert "for want of memory" in search.statement()
+    assert "for want of memory" in search.covered().text
 
 
 def test_an_unfinished_search_tells_what_is_left() -> None:
@@ -218,7 +219,7 @@ def test_an_unfinished_search_tells_what_is_left() -> None:
     explore(program("lost_update_3"), search, until=1)
     assert search.work_left() > 0
     assert not search.complete
-    assert "planned executions are left" in search.statement()
+    assert "planned executions are left" in search.covered().text
     assert search.split(2) == []
 
 

@@ -17,7 +17,7 @@ from ksmtrio.locking.mutex import Mutex
 from ksmtrio.locking.wait import WaitQueue
 from ksmtrio.sched.actor_state import ActorState
 from ksmtrio.sched.cell import Cell
-from ksmtrio.sched.exploration.base import Settings
+from ksmtrio.sched.exploration.base import Covered, Settings
 from ksmtrio.sched.exploration.dfs import Dfs
 from ksmtrio.sched.strategies.base import Unwatching
 from tests.exploring import Counting, Explored, explore_world
@@ -135,7 +135,7 @@ def test_without_a_bound_each_execution_comes_once(build: Build) -> None:
     assert sorted(seen) == sorted(keys(every_execution(build)))
     assert search.complete
     assert search.counts.executions == len(seen)
-    assert search.statement() == "all executions"
+    assert search.covered() == Covered(0, "all executions")
 
 
 @pytest.mark.parametrize("build", WORLDS)
@@ -146,7 +146,7 @@ def test_with_a_bound_each_execution_within_it_comes_once(build: Build, bound: i
     within = [one for one in every_execution(build) if one.preemptions <= bound]
     assert sorted(keys(seen)) == sorted(keys(within))
     assert search.complete
-    assert f"at most {bound} preemption" in search.statement()
+    assert f"at most {bound} preemption" in search.covered().text
 
 
 @pytest.mark.parametrize("build", WORLDS)

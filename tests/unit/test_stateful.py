@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ksmtrio.errors import BadInput
-from ksmtrio.sched.exploration.base import Settings
+from ksmtrio.sched.exploration.base import Covered, Settings
 from ksmtrio.sched.exploration.dfs import Dfs
 from ksmtrio.sched.exploration.stateful import PLAIN, Stateful
 from ksmtrio.sched.program import Program
@@ -105,12 +105,10 @@ def test_no_state_is_entered_for_nothing_where_nothing_is_shared() -> None:
 def test_statement_tells_a_bound_that_cut_from_one_that_did_not() -> None:
     explorer = Stateful(Settings(bound=1))
     explore(setters, explorer)
-    by_way = f"by way of {explorer.counts.states} states"
-    assert explorer.statement() == f"all executions with at most 1 preemption, {by_way}"
+    assert explorer.covered() == Covered(1, "all states reached with at most 1 preemption")
     explorer = Stateful(Settings(bound=20))
     explore(setters, explorer)
-    by_way = f"by way of {explorer.counts.states} states"
-    assert explorer.statement() == f"all executions, {by_way}"
+    assert explorer.covered() == Covered(0, "all states")
 
 
 def test_search_without_memory_stops_and_says_so() -> None:
@@ -118,7 +116,7 @@ def test_search_without_memory_stops_and_says_so() -> None:
     explored = explore(setters, explorer)
     assert explored.executions == 1
     assert not explorer.complete
-    assert "the memory of 0 MB is used up" in explorer.statement()
+    assert "the memory of 0 MB is used up" in explorer.covered().text
 
 
 @pytest.mark.parametrize("bound", [None, 1])

@@ -59,6 +59,19 @@ class Executed:
     final: str | None
 
 
+@attrs.frozen(order=True)
+class Covered:
+    """What was covered. Of those of several parts the greatest holds for the whole.
+
+    Attributes:
+        lacking: the greater, the less was covered; 0: nothing is missing.
+        text: what, and which bound was hit, in one line.
+    """
+
+    lacking: int
+    text: str
+
+
 @attrs.define(kw_only=True)
 class Counts:
     """What an exploration has done so far.
@@ -67,7 +80,8 @@ class Counts:
         executions: that came to an end and are told apart from all others by the algorithm.
         redundant: equal, as far as the algorithm knows, to one that was executed before.
         blocked: ended without a result, as nothing was left to do in them (sleep sets).
-        states: different states of the machine that were visited; 0 where none are kept.
+        states: different states of the machine that were visited; 0 where none are kept. Parts do
+            not know of each other's: a state that is new to two of them counts twice.
     """
 
     executions: int = 0
@@ -110,8 +124,8 @@ class Explorer(Protocol):
         """Hear what became of it."""
         ...
 
-    def statement(self) -> str:
-        """Return what was covered, and which bound was hit, in one line."""
+    def covered(self) -> Covered:
+        """Return what was covered so far."""
         ...
 
     def work_left(self) -> int | None:
@@ -136,6 +150,11 @@ class Explorer(Protocol):
         What is given away is no longer this explorer's. Empty: nothing can be given away.
         """
         ...
+
+
+def preemptions(count: int) -> str:
+    """Return a number of preemptions in words."""
+    return f"{count} preemption{'s' * (count != 1)}"
 
 
 GIVES_WAY: Final = frozenset({"yield", "sleep", "cpu_relax"})

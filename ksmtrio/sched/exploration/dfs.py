@@ -26,10 +26,12 @@ from ksmtrio.errors import BadInput, EmulatorError
 from ksmtrio.sched.actor_state import ActorState
 from ksmtrio.sched.exploration.base import (
     Counts,
+    Covered,
     Executed,
     Preemptions,
     SavedState,
     Settings,
+    preemptions,
 )
 from ksmtrio.sched.strategies.base import Strategy, Unwatching
 
@@ -255,20 +257,22 @@ class Dfs:
 
     # -- what the driver asks ------------------------------------------------------------------
 
-    def statement(self) -> str:
+    def covered(self) -> Covered:
         """Return which levels were covered."""
-        if self.complete:
-            if self._bound is None:
-                return "all executions"
-            return f"all executions with at most {_preemptions(self._bound)}"
         if self._bound is None:
-            return "a part of all executions, depth first"
+            if self.complete:
+                return Covered(0, "all executions")
+            return Covered(1, "a part of all executions, depth first")
+        if self.complete:
+            return Covered(0, f"all executions with at most {preemptions(self._bound)}")
+        lacking = self._bound - self.level + 1
         if self.level == 0:
-            return "a part of the executions without preemption"
+            return Covered(lacking, "a part of the executions without preemption")
         mixed = ", with a part of those with more" if self._at_once else ""
-        return (
-            f"all executions with at most {_preemptions(self.level - 1)}, "
-            f"a part of those with {self.level}{mixed}"
+        return Covered(
+            lacking,
+            f"all executions with at most {preemptions(self.level - 1)}, "
+            f"a part of those with {self.level}{mixed}",
         )
 
     def work_left(self) -> int | None:
@@ -347,6 +351,9 @@ class Dfs:
         if self._queue or self._later:
             queues, laters = _deal(self._queue, parts + 1), _deal(self._later, parts + 1)
             self._queue, self._later = queues[0], laters[0]
+            # Each takes its share of what the estimate of the work left goes by.
+            self._roots = max(1, self._roots // (parts + 1))
+            self._at_level //= parts + 1
             given = [
                 self._part([], queue, later)
                 for queue, later in zip(queues[1:], laters[1:], strict=True)
@@ -364,13 +371,15 @@ class Dfs:
         for place, node in enumerate(self._nodes):
             if not node.rest:
                 continue
-            kept = [attrs.evolve(above, rest=0) for above in self._nodes[:place]]
+            kept = [attrs.evolve(above, rest=0, width=1) for above in self._nodes[:place]]
             mine = 0
             for nr, choice in enumerate(_bits(node.rest)):
                 if nr % 2:
                     mine |= 1 << choice
-            theirs = attrs.evolve(node, rest=node.rest & ~mine)
+            rest = node.rest & ~mine
+            theirs = attrs.evolve(node, rest=rest, width=1 + rest.bit_count())
             node.rest = mine
+            node.width -= rest.bit_count()
             return [*kept, theirs]
         return None
 
@@ -380,6 +389,8 @@ class Dfs:
         part.level = self.level
         part._nodes, part._queue, part._later = nodes, queue, later
         part._branches = self._branches if nodes else Branches()
+        part._roots = part._branches.count if nodes else self._roots
+        part._at_level = 0 if nodes else self._at_level
         part._begun = True
         part._at_once = self._at_once
         return part.save()
@@ -414,10 +425,6 @@ class Steered(Unwatching):
 
     def demote(self, actor: ActorState) -> None:
         """To give way shows in the operation that the actor has announced."""
-
-
-def _preemptions(count: int) -> str:
-    return f"{count} preemption" if count == 1 else f"{count} preemptions"
 
 
 def _bits(mask: int) -> list[int]:

@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ksmtrio.errors import BadInput
-from ksmtrio.sched.exploration.base import Counts, Executed, SavedState, Settings
+from ksmtrio.sched.exploration.base import Counts, Covered, Executed, SavedState, Settings
 from ksmtrio.sched.exploration.dpor_events import UNKNOWN, Event, Names, Order
 from ksmtrio.sched.exploration.dpor_guide import Guide, awake
 from ksmtrio.sched.exploration.dpor_plans import (
@@ -124,14 +124,19 @@ class Dpor:
         self._retreat()
         self._settle()
 
-    def statement(self) -> str:
-        """Return what was covered, and which bound was hit."""
+    def covered(self) -> Covered:
+        """Return what was covered, and which bound was hit.
+
+        What the bound counts is not what it counts elsewhere (`Preemptions`), so it has a name of
+        its own: to wake a sleeper early and to choose otherwise than by default is free here.
+        """
         left = self._left
         text = "one execution for each happens-before class"
         if not self._optimal:
             text = "an execution for each happens-before class"
         if self._bound is not None:
-            text += f" with at most {self._bound} preemptions"
+            switches = f"{self._bound} switch{'es' * (self._bound != 1)}"
+            text += f" with at most {switches} away from an actor that could go on"
             if not left.over_bound:
                 text += " (no other was met)"
         if self._nodes:
@@ -140,7 +145,7 @@ class Dpor:
             text += f"; not all: {left.dropped} plans were dropped for want of memory"
         if left.endless:
             text += f"; not all: {left.endless} executions were cut off by the step bound"
-        return text
+        return Covered(int(not self.complete), text)
 
     def work_left(self) -> int:
         """Return how many executions are planned; each may lead to more."""

@@ -33,10 +33,12 @@ from ksmtrio.sched.actor_state import ActorState
 from ksmtrio.sched.exploration.base import (
     GIVES_WAY,
     Counts,
+    Covered,
     Executed,
     Preemptions,
     SavedState,
     Settings,
+    preemptions,
 )
 from ksmtrio.sched.exploration.quiet import Beliefs
 from ksmtrio.sched.exploration.stateful_data import (
@@ -249,6 +251,7 @@ class Stateful:
         self.beliefs: Beliefs[Branch] = Beliefs()
         self._memory = settings.memory
         self._known: dict[int, tuple[int, ...]] = {}
+        self._known_before = 0
         self._todo: dict[int, deque[Branch]] = {}
         self._kept = 0
         self._walk: Walk | None = None
@@ -268,6 +271,7 @@ class Stateful:
             return None
         self._branch = self._pop() if self._begun else None
         self._begun = True
+        self._known_before = len(self._known)
         self._walk = Walk(self, self._branch)
         return self._walk
 
@@ -302,7 +306,7 @@ class Stateful:
             self._put_aside(branch, walk, whole)
         for left in walk.branches:
             self._put_aside(left, walk, whole)
-        self.counts.states = len(self._known)
+        self.counts.states += len(self._known) - self._known_before
 
     def _put_aside(self, branch: Branch, walk: Walk, whole: int) -> None:
         """Keep a branch for later, unless what was tried there makes the others needless."""
@@ -359,17 +363,16 @@ class Stateful:
 
     # -- what the driver asks ------------------------------------------------------------------
 
-    def statement(self) -> str:
+    def covered(self) -> Covered:
         """Return what was covered."""
-        states = f"{len(self._known)} states"
-        if self._full:
-            return f"a part, {states}: the memory of {self._memory} MB is used up"
+        if self._full and not self.complete:
+            text = f"a part of the states: the memory of {self._memory} MB is used up"
+            return Covered(3, text)
         if not self.complete:
-            return f"a part, {states} so far"
-        if self._cut:
-            least = f"at most {self.bound} preemption{'s' * (self.bound != 1)}"
-            return f"all executions with {least}, by way of {states}"
-        return f"all executions, by way of {states}"
+            return Covered(2, "a part of the states")
+        if self._cut and self.bound is not None:
+            return Covered(1, f"all states reached with at most {preemptions(self.bound)}")
+        return Covered(0, "all states")
 
     def work_left(self) -> int:
         """Return how many alternatives are known that have not been tried."""
