@@ -21,6 +21,7 @@ from ksmtrio.sched.program import ASSERTION, Build, Program
 from ksmtrio.sched.runtime import Runtime
 from ksmtrio.sched.strategies.base import Strategy, Unwatching
 from ksmtrio.sched.tap import Tap
+from tests.exploring import gives_way
 
 Class: TypeAlias = tuple[frozenset[Any], frozenset[Any]]
 
@@ -135,7 +136,11 @@ def explore(build: Build, explorer: Explorer, until: int | None = None) -> Space
 
 
 class Path(Unwatching):
-    """Follows a list of choices of all streams, then takes the first; notes the widths."""
+    """Follows a list of choices of all streams, then takes the first; notes the widths.
+
+    Attributes:
+        preemptions: switches away from an actor that could go on and did not give way.
+    """
 
     def __init__(self, prefix: list[int]) -> None:
         self.taken: list[int] = []
@@ -145,8 +150,7 @@ class Path(Unwatching):
 
     def pick(self, enabled: Sequence[ActorState], current: ActorState | None) -> int:
         index = self.choose("schedule", len(enabled))
-        stays = current in enabled and current is not None
-        if stays and current.op not in ("yield", "sleep", "cpu_relax"):
+        if current is not None and current in enabled and not gives_way(current):
             self.preemptions += enabled[index] is not current
         return index
 

@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 
 from ksmtrio.locking.mutex import Mutex
 from ksmtrio.sched.exploration.base import Settings
+from ksmtrio.sched.exploration.dfs import Dfs
 from ksmtrio.sched.exploration.dpor import Dpor
 from ksmtrio.sched.program import Build, IdealLock, Program
 from tests.exploring_classes import brute_force, explore
+from tests.exploring_programs import Plan, plans
+from tests.exploring_programs import explore as explore_program
 
 Op: TypeAlias = tuple[str, int, int]
 
@@ -151,3 +154,18 @@ def test_a_bound_misses_no_class_within_it(tasks: list[list[Op]], bound: int) ->
     assert search.complete
     assert space.finals >= within.finals
     assert set(space.classes) >= set(within.classes)
+
+
+@settings(max_examples=40, deadline=None)
+@given(plans(), st.integers(0, 2))
+def test_a_bound_covers_what_depth_first_search_does_with_the_same_number(
+    plan: Plan, bound: int
+) -> None:
+    """That search counts early wake-ups and choices, too, so it executes no more than this one."""
+    expected = explore_program(plan, Dfs(Settings(bound=bound)), most=1_500)
+    assume(expected.done)
+    search = Dpor(Settings(mode="source", bound=bound))
+    seen = explore_program(plan, search)
+    assert search.complete
+    assert seen.finals >= expected.finals
+    assert seen.findings >= expected.findings

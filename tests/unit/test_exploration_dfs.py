@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -15,12 +14,11 @@ import trio
 from ksmtrio.errors import BadInput
 from ksmtrio.locking.mutex import Mutex
 from ksmtrio.locking.wait import WaitQueue
-from ksmtrio.sched.actor_state import ActorState
 from ksmtrio.sched.cell import Cell
 from ksmtrio.sched.exploration.base import Covered, Settings
 from ksmtrio.sched.exploration.dfs import Dfs
-from ksmtrio.sched.strategies.base import Unwatching
 from tests.exploring import Counting, Explored, explore_world
+from tests.exploring_classes import Path
 from tests.harness import Build, World, execute, steppers
 from tests.programs import lost_update
 
@@ -80,27 +78,6 @@ def chancy(world: World) -> None:
 
 
 WORLDS = [three_steppers, locked, drowsy, chancy, lost_update]
-
-
-class Path(Unwatching):
-    """Follows a list of choices of all streams, then takes the first; notes the widths."""
-
-    def __init__(self, prefix: list[int]) -> None:
-        self.taken: list[int] = []
-        self.widths: list[int] = []
-        self._prefix = prefix
-
-    def pick(self, enabled: Sequence[ActorState], current: ActorState | None) -> int:
-        return self.choose("schedule", len(enabled))
-
-    def choose(self, stream: str, n: int) -> int:
-        place = len(self.taken)
-        self.widths.append(n)
-        self.taken.append(self._prefix[place] if place < len(self._prefix) else 0)
-        return self.taken[-1]
-
-    def demote(self, actor: ActorState) -> None:
-        """No priorities."""
 
 
 @cache
