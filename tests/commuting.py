@@ -173,7 +173,7 @@ def difference(
         return f"{len(steps)} transitions became {len(now.steps)}"
     if sorted(outcome.signatures()) != sorted(then.signatures()):
         return f"{then.signatures()} became {outcome.signatures()}"
-    return None if outcome.final == then.final else "the final state differs"
+    return None if outcome.machine_digest == then.machine_digest else "the final state differs"
 
 
 def first_difference(

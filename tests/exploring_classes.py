@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Programs explored to the end, by an explorer or by brute force, on host bare.
+"""Programs explored to the end, by an explorer or by brute force.
 
 Tests: by use.
 """
@@ -12,11 +12,12 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from ksmtrio.execution import start
 from ksmtrio.sched.actor_state import ActorState
 from ksmtrio.sched.cell import Death
 from ksmtrio.sched.exploration.base import Executed, Explorer
 from ksmtrio.sched.footprint import Footprints, Step, dependent
-from ksmtrio.sched.host_bare import BareHost, drive
+from ksmtrio.sched.hosts import make_host
 from ksmtrio.sched.program import ASSERTION, Build, Program
 from ksmtrio.sched.runtime import Runtime
 from ksmtrio.sched.strategies.base import Strategy, Unwatching
@@ -50,9 +51,11 @@ class Done:
         return self.stop in ("done", "hung")
 
 
-def execute(build: Build, strategy: Strategy, tap: Tap | None) -> tuple[Runtime, Done]:
+def execute(
+    build: Build, strategy: Strategy, tap: Tap | None, host: str = "bare"
+) -> tuple[Runtime, Done]:
     """Execute a program once; a failing check ends it."""
-    rt = Runtime(strategy, BareHost(), recorder=tap)
+    rt = Runtime(strategy, make_host(host), recorder=tap)
     program = Program(rt)
     findings: list[tuple[str, str]] = []
 
@@ -63,7 +66,7 @@ def execute(build: Build, strategy: Strategy, tap: Tap | None) -> tuple[Runtime,
 
     rt.listeners.append(listen)
     build(program)
-    drive(program.run())
+    start(host, program.run)
     final = str(program.dump())
     return rt, Done(rt.stop_reason, final, tuple(findings), tuple(rt.choices.schedule))
 
@@ -108,7 +111,9 @@ class Space:
             self.classes.append(class_of(steps))
 
 
-def explore(build: Build, explorer: Explorer, until: int | None = None) -> Space:
+def explore(
+    build: Build, explorer: Explorer, until: int | None = None, host: str = "bare"
+) -> Space:
     """Run an exploration, or the next `until` executions of it."""
     space = Space()
     while until is None or space.executions < until:
@@ -117,7 +122,7 @@ def explore(build: Build, explorer: Explorer, until: int | None = None) -> Space
             break
         tap = explorer.taps()
         assert isinstance(tap, Footprints)
-        rt, done = execute(build, strategy, tap)
+        rt, done = execute(build, strategy, tap, host)
         redundant = explorer.counts.redundant
         explorer.learn(
             Executed(

@@ -58,12 +58,16 @@ class Explored:
     done: bool = False
 
 
-def explore(build: Build, explorer: Explorer, *, most: int = 20_000) -> Explored:
+def explore(
+    build: Build, explorer: Explorer, *, most: int = 20_000, host: str = "bare"
+) -> Explored:
     """Run an exploration of a program to its end, or for `most` executions."""
-    return explore_subject(Given(build), explorer, most=most)
+    return explore_subject(Given(build), explorer, most=most, host=host)
 
 
-def explore_subject(subject: Any, explorer: Explorer, *, most: int = 20_000) -> Explored:
+def explore_subject(
+    subject: Any, explorer: Explorer, *, most: int = 20_000, host: str = "bare"
+) -> Explored:
     """Run an exploration to its end, or for `most` executions."""
     explored = Explored()
     while explored.executions < most:
@@ -71,7 +75,7 @@ def explore_subject(subject: Any, explorer: Explorer, *, most: int = 20_000) -> 
         if strategy is None:
             explored.done = True
             break
-        outcome = step_subject(subject, explorer, strategy)
+        outcome = step_subject(subject, explorer, strategy, host)
         explored.executions += 1
         explored.findings.update(outcome.signatures())
         if outcome.stop_reason == "done":
@@ -84,10 +88,10 @@ def step(build: Build, explorer: Explorer, strategy: Any) -> Outcome:
     return step_subject(Given(build), explorer, strategy)
 
 
-def step_subject(subject: Any, explorer: Explorer, strategy: Any) -> Outcome:
+def step_subject(subject: Any, explorer: Explorer, strategy: Any, host: str = "bare") -> Outcome:
     """Make one execution of an exploration."""
     outcome = run_subject(
-        subject, strategy, recorder=explorer.taps(), exact=False, final=True, host="bare"
+        subject, strategy, recorder=explorer.taps(), exact=False, final=True, host=host
     )
     explorer.learn(
         Executed(

@@ -15,11 +15,12 @@ from typing import Any
 import attrs
 import trio
 
+from ksmtrio.execution import start
 from ksmtrio.locking.bit_lock import BitLock
 from ksmtrio.sched.actor_state import ActorState
 from ksmtrio.sched.cell import Death, Flags, SharedObject
 from ksmtrio.sched.choices import Choices
-from ksmtrio.sched.host_trio import TrioHost
+from ksmtrio.sched.hosts import HOST_DEFAULT, make_host
 from ksmtrio.sched.runtime import Runtime
 from ksmtrio.sched.strategies.base import Strategy, Unwatching
 from ksmtrio.sched.strategies.replay import Replay
@@ -193,11 +194,12 @@ async def execute(
     recorder: Tap | None = None,
     faults: Iterable[str] = (),
     points_max: int = 2_000,
+    host: str = HOST_DEFAULT,
 ) -> World:
-    """Run one execution inside a running trio loop."""
+    """Run one execution, on host trio inside a running loop."""
     rt = Runtime(
         strategy,
-        TrioHost(),
+        make_host(host),
         points_max=points_max,
         recorder=recorder,
         faults=frozenset(faults),
@@ -215,6 +217,7 @@ def run_actors(
     choices: Choices | None = None,
     exact: bool = False,
     strategy: Strategy | None = None,
+    host: str = HOST_DEFAULT,
     **options: Any,
 ) -> World:
     """Run one execution: by `turns`, or else by `strategy`, or else by replay of `choices`."""
@@ -222,8 +225,7 @@ def run_actors(
         strategy = Turns(*turns)
     elif strategy is None:
         strategy = Replay(choices or Choices(), exact=exact)
-    world: World = trio.run(partial(execute, build, strategy, **options))
-    return world
+    return start(host, partial(execute, build, strategy, host=host, **options))
 
 
 def every_schedule(build: Build, **options: Any) -> list[World]:

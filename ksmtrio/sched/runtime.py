@@ -289,6 +289,7 @@ class Runtime:
         me.op, me.obj = "resume", on
         self.disable(me, on)
         await self._give_way(me, at)
+        self._begin(me)
 
     async def point_when_open(self, at: str, op: str, gate: Any, *, is_open: bool) -> None:
         """Announce an operation that is enabled only while its gate is open.
@@ -312,6 +313,7 @@ class Runtime:
             self._step_bound(at)
         self.disable(me, gate)
         await self._give_way(me, at)
+        self._carry_out(me, at, gate)
 
     async def _give_way(self, me: ActorState, at: str) -> None:
         """Hand the baton over for a while in which the actor is not enabled."""
@@ -319,10 +321,6 @@ class Runtime:
         self.current = to
         await self.host.switch(to)
         me.waiting_on = None
-        if self.recorder is not None:
-            self.recorder.step(me)
-        if self._watching:
-            self.strategy.step(me)
 
     def disable(self, actor: ActorState, on: Any) -> None:
         """Keep an enabled actor from running until someone calls `wake` for it."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from ksmtrio.locking.mutex import Mutex
 from ksmtrio.sched.exploration.base import Settings
 from ksmtrio.sched.exploration.dfs import Dfs
 from ksmtrio.sched.exploration.dpor import Dpor
+from ksmtrio.sched.hosts import HOSTS
 from ksmtrio.sched.program import Build, IdealLock, Program
 from tests.exploring_classes import brute_force, explore
 from tests.exploring_programs import Plan, plans
@@ -20,6 +22,7 @@ from tests.exploring_programs import explore as explore_program
 
 Op: TypeAlias = tuple[str, int, int]
 
+on_each_host = pytest.mark.parametrize("host", HOSTS)
 WORDS = ("read", "write", "copy", "cmpxchg", "add", "unless")
 OTHERS = ("hold", "mutex", "choose", "sleep", "check")
 
@@ -112,45 +115,52 @@ def programs(kinds: Sequence[str]) -> st.SearchStrategy[list[list[Op]]]:
     )
 
 
-@settings(max_examples=25)
+@on_each_host
+@settings(max_examples=12)
 @given(programs(WORDS + OTHERS))
-def test_final_states_and_findings_are_those_of_brute_force(tasks: list[list[Op]]) -> None:
+def test_final_states_and_findings_are_those_of_brute_force(
+    host: str, tasks: list[list[Op]]
+) -> None:
     build = program_of(tasks)
     every = brute_force(build)
     assume(every is not None)
     assert every is not None
     for mode in ("optimal", "source"):
         search = Dpor(Settings(mode=mode))
-        space = explore(build, search)
+        space = explore(build, search, host=host)
         assert search.complete
         assert space.finals == every.finals
         assert space.findings == every.findings
         assert len(set(space.classes)) == len(space.classes)
 
 
-@settings(max_examples=25)
+@on_each_host
+@settings(max_examples=12)
 @given(programs((*WORDS, "hold", "mutex")))
-def test_optimal_explores_each_class_once_and_none_in_vain(tasks: list[list[Op]]) -> None:
+def test_optimal_explores_each_class_once_and_none_in_vain(
+    host: str, tasks: list[list[Op]]
+) -> None:
     build = program_of(tasks)
     every = brute_force(build)
     assume(every is not None)
     assert every is not None
     search = Dpor(Settings())
-    space = explore(build, search)
+    space = explore(build, search, host=host)
     assert set(space.classes) == set(every.classes)
     assert search.counts.executions == len(set(every.classes))
     assert not search.counts.redundant + search.counts.blocked
 
 
-@settings(max_examples=25)
+@on_each_host
+@settings(max_examples=12)
 @given(programs((*WORDS, "hold", "mutex", "sleep")), st.integers(0, 2))
-def test_a_bound_misses_no_class_within_it(tasks: list[list[Op]], bound: int) -> None:
+def test_a_bound_misses_no_class_within_it(host: str, tasks: list[list[Op]], bound: int) -> None:
     build = program_of(tasks)
     within = brute_force(build, bound)
     assume(within is not None)
     assert within is not None
     search = Dpor(Settings(mode="source", bound=bound))
-    space = explore(build, search)
+    space = explore(build, search, host=host)
     assert search.complete
     assert space.finals >= within.finals
     assert set(space.classes) >= set(within.classes)

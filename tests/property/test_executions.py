@@ -19,18 +19,22 @@ from ksmtrio.kconfig import SWITCHES, build_kernel
 from ksmtrio.scenario import load_scenario, parse_scenario, sample_names
 from ksmtrio.scenario.schema import Scenario
 from ksmtrio.sched.choices import Choices
+from ksmtrio.sched.hosts import HOSTS
 from ksmtrio.sched.strategies import resolve
 from ksmtrio.trace.recorder import Recorder
 
+on_each_host = pytest.mark.parametrize("host", HOSTS)
 CHOICES = st.lists(st.integers(0, 7), max_size=400)
 
 
-async def assert_replays(scenario: Scenario, without: Sequence[str], choices: Choices) -> None:
+async def assert_replays(
+    scenario: Scenario, without: Sequence[str], choices: Choices, host: str
+) -> None:
     """Run loosely guided choices; then what was really chosen, exactly: equal to the bit."""
     kernel = build_kernel(without=without)
 
-    first = await execute(scenario, kernel, choices, recorder=Recorder(), exact=False)
-    second = await execute(scenario, kernel, first.choices, recorder=Recorder())
+    first = await execute(scenario, kernel, choices, recorder=Recorder(), exact=False, host=host)
+    second = await execute(scenario, kernel, first.choices, recorder=Recorder(), host=host)
     assert first.choices == second.choices
     assert first.event_digest == second.event_digest
     assert first.machine_digest == second.machine_digest
@@ -38,15 +42,16 @@ async def assert_replays(scenario: Scenario, without: Sequence[str], choices: Ch
 
 
 @pytest.mark.trio
+@on_each_host
 @pytest.mark.parametrize("name", [n for n in sample_names() if n != "everything"])
 @given(
     schedule=CHOICES, data=CHOICES, without=st.lists(st.sampled_from(list(SWITCHES)), unique=True)
 )
-@settings(max_examples=8)
+@settings(max_examples=4)
 async def test_any_choices_on_any_kernel_make_a_replayable_execution(
-    name: str, schedule: list[int], data: list[int], without: list[str]
+    name: str, schedule: list[int], data: list[int], without: list[str], host: str
 ) -> None:
-    await assert_replays(load_scenario(name), without, Choices(schedule, data, []))
+    await assert_replays(load_scenario(name), without, Choices(schedule, data, []), host)
 
 
 OPERATIONS = st.one_of(
@@ -178,24 +183,26 @@ PROGRAMS = st.lists(
 
 
 @pytest.mark.trio
+@on_each_host
 @given(programs=PROGRAMS, schedule=CHOICES, faults=st.lists(st.integers(0, 1), max_size=40))
-@settings(max_examples=40)
+@settings(max_examples=20)
 async def test_any_program_runs_to_its_end_and_replays(
-    programs: list[tuple[str, list[str]]], schedule: list[int], faults: list[int]
+    programs: list[tuple[str, list[str]]], schedule: list[int], faults: list[int], host: str
 ) -> None:
     text = TEMPLATE + "".join(actor(i, p, ops) for i, (p, ops) in enumerate(programs))
-    await assert_replays(parse_scenario(text, "drawn"), (), Choices(schedule, [], faults))
+    await assert_replays(parse_scenario(text, "drawn"), (), Choices(schedule, [], faults), host)
 
 
 @pytest.mark.trio
+@on_each_host
 @given(programs=PROGRAMS, seeds=st.lists(st.integers(0, 10**6), min_size=4, max_size=4))
-@settings(max_examples=60)
+@settings(max_examples=30)
 async def test_any_program_on_the_full_kernel_shows_its_known_defects_only(
-    programs: list[tuple[str, list[str]]], seeds: list[int]
+    programs: list[tuple[str, list[str]]], seeds: list[int], host: str
 ) -> None:
     text = TEMPLATE + "".join(actor(i, p, ops) for i, (p, ops) in enumerate(programs))
     scenario, kernel, issues = parse_scenario(text, "drawn"), build_kernel(), load_known_issues()
     for seed in seeds:
-        outcome = await execute(scenario, kernel, resolve(None, seed, points=600))
+        outcome = await execute(scenario, kernel, resolve(None, seed, points=600), host=host)
         for finding in outcome.findings:
             assert match_known(finding.signature, issues) is not None, finding

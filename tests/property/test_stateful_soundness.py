@@ -21,20 +21,22 @@ from ksmtrio.sched.actor_state import ActorState
 from ksmtrio.sched.exploration.base import Explorer, Settings
 from ksmtrio.sched.exploration.dfs import Dfs
 from ksmtrio.sched.exploration.stateful import PLAIN, Stateful
+from ksmtrio.sched.hosts import HOSTS
 from ksmtrio.sched.state import StateHash, Terms
 from ksmtrio.sched.strategies.random import RandomStrategy
 from ksmtrio.subject import KernelSubject
 from tests.exploring_programs import Plan, explore, explore_subject, plans
 
 SCHEDULES_MAX = 1_500
+on_each_host = pytest.mark.parametrize("host", HOSTS)
 
 
-def same_as_all_schedules(plan: Plan, *, bound: int | None, mode: str) -> None:
+def same_as_all_schedules(plan: Plan, *, bound: int | None, mode: str, host: str) -> None:
     """Compare with depth-first search that remembers nothing."""
     expected = explore(plan, Dfs(Settings(bound=bound)), most=SCHEDULES_MAX)
     assume(expected.done)
     explorer = Stateful(Settings(bound=bound, mode=mode))
-    seen = explore(plan, explorer)
+    seen = explore(plan, explorer, host=host)
     assert explorer.complete
     assert seen.finals == expected.finals
     if plan.alike and not mode:
@@ -49,16 +51,20 @@ def kinds(signatures: set[str]) -> set[str]:
     return {signature.partition("@")[0] for signature in signatures}
 
 
-@settings(max_examples=60, deadline=None)
+@on_each_host
+@settings(max_examples=30, deadline=None)
 @given(plans(), st.sampled_from(("", PLAIN)))
-def test_without_a_bound_nothing_is_missed(plan: Plan, mode: str) -> None:
-    same_as_all_schedules(plan, bound=None, mode=mode)
+def test_without_a_bound_nothing_is_missed(host: str, plan: Plan, mode: str) -> None:
+    same_as_all_schedules(plan, bound=None, mode=mode, host=host)
 
 
-@settings(max_examples=60, deadline=None)
+@on_each_host
+@settings(max_examples=30, deadline=None)
 @given(plans(), st.integers(0, 2), st.sampled_from(("", PLAIN)))
-def test_with_a_bound_nothing_within_it_is_missed(plan: Plan, bound: int, mode: str) -> None:
-    same_as_all_schedules(plan, bound=bound, mode=mode)
+def test_with_a_bound_nothing_within_it_is_missed(
+    host: str, plan: Plan, bound: int, mode: str
+) -> None:
+    same_as_all_schedules(plan, bound=bound, mode=mode, host=host)
 
 
 TINY = ("offline_vs_ksmd_tiny", "mbind_vs_ksmd_tiny", "move_pages_vs_merge_tiny")
@@ -124,7 +130,10 @@ def test_kernel_comes_to_what_it_comes_to_without_a_store_of_states(name: str, b
 
 
 @pytest.mark.slow
-@settings(max_examples=1_500, deadline=None)
+@on_each_host
+@settings(max_examples=750, deadline=None)
 @given(plans(operations=5), st.sampled_from((None, 0, 1, 2)), st.sampled_from(("", PLAIN)))
-def test_of_many_programs_nothing_is_missed(plan: Plan, bound: int | None, mode: str) -> None:
-    same_as_all_schedules(plan, bound=bound, mode=mode)
+def test_of_many_programs_nothing_is_missed(
+    host: str, plan: Plan, bound: int | None, mode: str
+) -> None:
+    same_as_all_schedules(plan, bound=bound, mode=mode, host=host)

@@ -78,6 +78,20 @@ def test_error_of_a_body_comes_out_and_the_others_are_closed() -> None:
     assert log == ["closed"]
 
 
+def test_bodies_are_closed_without_a_warning_when_nobody_can_be_first() -> None:
+    async def never() -> None:
+        raise AssertionError
+
+    def first() -> ActorState:
+        raise KeyboardInterrupt
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(KeyboardInterrupt):
+            drive(BareHost().run([ActorState(0, "a", 0)], [never], first))
+        gc.collect()
+
+
 def test_body_that_waits_for_an_event_loop_is_a_fault() -> None:
     async def waits() -> None:
         await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.SUCCEEDED)
