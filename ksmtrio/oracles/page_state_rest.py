@@ -2,7 +2,7 @@
 """What the page state oracle judges when the machine has come to rest.
 
 Everything is counted from scratch: I1, I2, I3, I6, I14, I40, I41, and the swap map. Tests:
-`tests/unit/test_oracles_page_state.py`.
+`tests/unit/test_oracles_page_state_rest.py`.
 """
 
 # ruff: noqa: SLF001 - oracles look past the guards of guarded fields

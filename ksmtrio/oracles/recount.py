@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Who refers to each frame and to each swap slot, counted from scratch.
 
-Tests: `tests/unit/test_oracles_page_state.py`.
+Tests: `tests/unit/test_oracles_page_state_rest.py`.
 """
 
 # ruff: noqa: SLF001 - oracles look past the guards of guarded fields

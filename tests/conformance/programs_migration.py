@@ -6,8 +6,9 @@ from __future__ import annotations
 from functools import partial
 
 from ksmtrio.mm.mempolicy import MPOL_MF_MOVE, MPOL_MF_MOVE_ALL
+from tests.conformance.processes import Process
 from tests.conformance.programs import program
-from tests.conformance.world import Bench, Process
+from tests.conformance.world import Bench
 
 
 @program("E1move")

@@ -9,7 +9,8 @@ import pytest
 
 from ksmtrio.mm.mempolicy import MPOL_MF_MOVE_ALL, MPOL_MF_STRICT
 from ksmtrio.sched.strategies.random import RandomStrategy
-from tests.conformance.world import NOT_WRITTEN, Bench, run
+from tests.conformance.processes import NOT_WRITTEN
+from tests.conformance.world import Bench, run
 
 
 # LTP move_pages01.

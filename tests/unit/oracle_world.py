@@ -35,7 +35,16 @@ from ksmtrio.mm.mmzone import (
     Section,
     Zone,
 )
-from ksmtrio.mm.page_flags import PG_ACTIVE, PG_BUDDY, PG_LRU, PG_RESERVED, PG_SWAPBACKED
+from ksmtrio.mm.page_flags import (
+    PG_ACTIVE,
+    PG_BUDDY,
+    PG_LRU,
+    PG_RESERVED,
+    PG_SWAPBACKED,
+    PG_SWAPCACHE,
+    PG_UPTODATE,
+)
+from ksmtrio.mm.swap_types import SWAP_HAS_CACHE
 from ksmtrio.oracles.base import Finding, Findings, Oracle
 from ksmtrio.oracles.registry import make_oracles
 from ksmtrio.sched.choices import Choices
@@ -272,3 +281,15 @@ class World:
 def kinds(findings: list[Finding]) -> list[str]:
     """Return ``oracle:kind`` of each."""
     return [f"{finding.oracle}:{finding.kind}" for finding in findings]
+
+
+def cached(world: World, pfn: int = 0, entry: int = 1) -> Page:
+    """Put a page into the swap cache, soundly, as no pte holds the slot."""
+    page = world.g.pages[pfn]
+    page.count.value += 1
+    page.flags.value |= PG_SWAPCACHE | PG_UPTODATE
+    page.private.value = entry
+    world.g.swapper_space.slot(entry).value = page
+    world.g.swap._swap_map[entry] = SWAP_HAS_CACHE
+    world.g.swap.nr_swap_pages.value -= 1
+    return page
