@@ -48,7 +48,10 @@ def test_every_instance_of_a_file_is_in_the_catalogue(path: Path) -> None:
 def test_every_file_says_where_its_program_is_from_and_what_the_bug_is(path: Path) -> None:
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     assert "Source:" in text
-    assert "No bug." in text or ("Bug" in text and re.search(r"\b[Dd]epth \d", text))
+    deep = {entry.depth for entry in ENTRIES if entry.program.startswith(f"{path.name}:")}
+    said = {int(number) for number in re.findall(r"\b[Dd]epth (\d)", text)}
+    assert said == deep - {None}
+    assert "No bug." in text if not said else "Bug" in text
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)

@@ -2,8 +2,8 @@
 """NSPR: a lock made twice, an interrupt that nobody hears, a reader that waits for itself.
 
 Bug in `nspr_1`: two threads find that the lock of localtime does not exist, and each makes one;
-both are in the critical section. Depth 2: one is held up after its look. Corrected: the lock is
-made under another one, which always exists.
+both are in the critical section. Depth 3: one is held up after its look, the other one in the
+critical section. Corrected: the lock is made under another one, which always exists.
 
 Bug in `nspr_2`: a thread that is about to wait looks whether it was interrupted, then says what it
 waits for; an interrupt in between finds nobody to wake, and the thread waits for ever. Depth 2: the
