@@ -243,7 +243,7 @@ def program_targets(where: Path) -> list[Target]:
         where: a folder with a `CATALOGUE`, whose programs are relative to it, or such a file.
 
     Raises:
-        BadInput: it cannot be read, or is malformed.
+        BadInput: it cannot be read, is malformed, or has none.
     """
     file = where / CATALOGUE if where.is_dir() else where
     try:
@@ -257,7 +257,7 @@ def program_targets(where: Path) -> list[Target]:
     ]
     if unknown:
         raise BadInput(f"{file}: [sources] has no {unknown[0]!r}")
-    return [
+    targets = [
         Target(
             name=entry.program.partition(":")[2],
             group="program",
@@ -271,6 +271,9 @@ def program_targets(where: Path) -> list[Target]:
         for entry in parsed.programs
         if entry.finding is not None
     ]
+    if not targets:
+        raise BadInput(f"{file}: names no program in which there is something to find")
+    return targets
 
 
 def select(targets: Iterable[Target], only: Sequence[str]) -> tuple[Target, ...]:
@@ -282,7 +285,7 @@ def select(targets: Iterable[Target], only: Sequence[str]) -> tuple[Target, ...]
     by_name = {target.name: target for target in targets}
     unknown = [name for name in only if name not in by_name]
     if unknown:
-        raise BadInput(f"nothing is called {unknown[0]!r}; choose one of: {', '.join(by_name)}")
+        raise BadInput(f"nothing is called {unknown[0]!r}; choose one of: {'; '.join(by_name)}")
     return tuple(by_name[name] for name in dict.fromkeys(only or by_name))
 
 

@@ -78,6 +78,9 @@ def test_a_catalogue_that_cannot_be_used_is_bad_input(folder: Path) -> None:
     with pytest.raises(BadInput, match="has no 'paper'"):
         program_targets(folder)
     file.write_text('programs = "none"', encoding="utf-8")
+    with pytest.raises(BadInput):
+        program_targets(folder)
+    file.write_text('[[programs]]\nprogram = "racy.py:racy"\n', encoding="utf-8")
     for where in (folder, folder / "absent"):
         with pytest.raises(BadInput):
             program_targets(where)
