@@ -337,7 +337,9 @@ class Exploration:
             self._bad_input = error
             return
         except trio_parallel.BrokenWorkerError:
-            self._fault = "a worker process died; it may have run out of memory"
+            # A signal to the whole process group kills a worker that is only just starting.
+            if not self._interrupted():
+                self._fault = "a worker process died; it may have run out of memory"
             self._open.extend(hand)
             return
         self._fault = self._fault or result.fault
