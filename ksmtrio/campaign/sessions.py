@@ -46,8 +46,4 @@ async def open_session(
 
 def feedback_of(outcome: Outcome) -> Feedback:
     """Return what a session is told of an execution."""
-    return Feedback(
-        found=bool(outcome.findings),
-        points=outcome.points,
-        choices=len(outcome.choices.schedule),
-    )
+    return Feedback(found=bool(outcome.findings), choices=len(outcome.choices.schedule))

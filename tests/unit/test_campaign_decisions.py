@@ -12,7 +12,7 @@ from ksmtrio.errors import BadInput
 from ksmtrio.sched.strategies.portfolio import Decision
 
 FLOOR = Decision(64, "random", "floor")
-DRAWN = Decision(65, "pos", "drawn", chance=612, points=40, won=3, lost=1)
+DRAWN = Decision(65, "pos", "drawn", chance=612, won=3, lost=1)
 
 
 def test_each_decision_is_a_line_that_says_who_and_why(tmp_path):
@@ -27,7 +27,6 @@ def test_each_decision_is_a_line_that_says_who_and_why(tmp_path):
         "member": "pos",
         "why": "drawn",
         "chance": 612,
-        "points": 40,
         "won": 3,
         "lost": 1,
     }

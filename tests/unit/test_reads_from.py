@@ -46,7 +46,7 @@ def steered(*wishes: Wish, seed: int = 0, patience: int = 1_000) -> ReadsFrom:
 
 
 def feedback(world: World) -> Feedback:
-    return Feedback(found=False, points=world.rt.points, choices=len(world.rt.choices.schedule))
+    return Feedback(found=False, choices=len(world.rt.choices.schedule))
 
 
 def first_hit(build: Build, hit, seed: int, *, executions: int = 100) -> int | None:

@@ -17,7 +17,7 @@ from tests.harness import run_actors
 from tests.programs import FAULTS, busy, outcome
 
 PROFILE = Profile(30, (17, 8, 10, 4), (("box.total", (2, 1, 2, 1)),))
-NOTHING = Feedback(found=False, points=30, choices=20)
+NOTHING = Feedback(found=False, choices=20)
 
 
 @pytest.mark.parametrize("name", ["random", "round-robin", "pct", None])
@@ -51,7 +51,7 @@ def history(name: str, seed: int, executions: int) -> list[tuple[StrategySpec, A
         strategy = session.strategy(number)
         world = run_actors(busy, strategy=strategy, faults=FAULTS)
         choices = len(world.rt.choices.schedule)
-        session.learn(number, strategy, Feedback(False, world.rt.points, choices))
+        session.learn(number, strategy, Feedback(found=False, choices=choices))
         found.append((session.spec(number), outcome(world)))
     return found
 

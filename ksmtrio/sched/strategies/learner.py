@@ -25,12 +25,10 @@ class Feedback:
 
     Attributes:
         found: it showed a finding.
-        points: schedule points it passed: its cost.
-        choices: schedule choices among them.
+        choices: schedule choices it took.
     """
 
     found: bool
-    points: int
     choices: int
 
 

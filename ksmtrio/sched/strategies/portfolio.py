@@ -6,11 +6,11 @@ Evidence of Two Samples", Biometrika 1933; Russo, Van Roy, Kazerouni, Osband, We
 Thompson Sampling", 2018 (for rewards that fade: old ones count less and less). First each member
 gets one execution, in an order that is drawn: sessions are short, and which member a race wants
 cannot be told beforehand. Then each has a beta distribution over the chance that its next execution
-shows something new; one value is drawn from each, divided by what an execution of that member
-costs, and the highest gets the execution. New is, fully, a pair of a read and the write it saw that
-the session had not seen, or its first finding; and by half a combination of known pairs. Guarantee:
-plain random takes every `FLOOR_ONE_IN`-th execution, so that nothing which it can reach is out of
-reach.
+shows something new; one value is drawn from each, and the highest gets the execution. What an
+execution costs does not count: members whose executions end early would be preferred for it. New
+is, fully, a pair of a read and the write it saw that the session had not seen, or its first
+finding; and by half a combination of known pairs. Guarantee: plain random takes every
+`FLOOR_ONE_IN`-th execution, so that nothing which it can reach is out of reach.
 
 Deterministic to the bit: a value of a beta distribution with whole parameters a and b is the a-th
 smallest of a + b - 1 uniform ones, and those are integers. Tests: `tests/unit/test_portfolio.py`.
@@ -38,7 +38,6 @@ _MEMORY: Final = 24
 """Rewards and misses of a member after which both are halved."""
 
 _UNIFORM: Final = 1 << 32
-_COST_SCALE: Final = 1 << 16
 
 
 @attrs.frozen
@@ -49,9 +48,8 @@ class Decision:
         seed: of the execution.
         member: who got it.
         why: ``floor`` (it was plain random's turn), ``first`` (the member had none yet) or
-            ``drawn`` (the highest value per cost).
+            ``drawn`` (the highest value).
         chance: the value drawn, in thousandths.
-        points: what an execution of the member cost on average.
         won, lost: the member's rewards and misses at that time.
     """
 
@@ -59,7 +57,6 @@ class Decision:
     member: str
     why: str
     chance: int = 0
-    points: int = 0
     won: int = 0
     lost: int = 0
 
@@ -70,20 +67,18 @@ class _Standing:
 
     Attributes:
         won, lost: rewards and misses, the older ones halved.
-        executions, points: all it ever had.
+        executions: all it ever had.
     """
 
     won: int = 0
     lost: int = 0
     executions: int = 0
-    points: int = 0
 
-    def add(self, reward: int, points: int) -> None:
+    def add(self, reward: int) -> None:
         """Take one execution into account."""
         self.won += reward
         self.lost += _REWARD_MAX - reward
         self.executions += 1
-        self.points += points
         if self.won + self.lost > _MEMORY:
             self.won //= 2
             self.lost //= 2
@@ -134,7 +129,7 @@ class Portfolio:
         fully = fresh or (feedback.found and not self._found)
         partly = behaviour not in self._behaviours
         reward = _REWARD_MAX if fully else int(partly)
-        self._standings[member].add(reward, feedback.points)
+        self._standings[member].add(reward)
         self._found |= feedback.found
         self._pairs.update(sightings.pairs)
         self._behaviours[behaviour] = None
@@ -154,16 +149,13 @@ class Portfolio:
         best, highest = None, -1
         for name, standing in self._standings.items():
             chance = self._beta(1 + standing.won, 1 + standing.lost)
-            cost = standing.points // standing.executions
-            value = chance * _COST_SCALE // max(1, cost)
-            if value > highest:
-                highest = value
+            if chance > highest:
+                highest = chance
                 best = Decision(
                     seed,
                     name,
                     "drawn",
                     chance=chance * 1000 // _UNIFORM,
-                    points=cost,
                     won=standing.won,
                     lost=standing.lost,
                 )
