@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from ksmtrio.sched.actor_state import ActorState, State
-from ksmtrio.sched.exploration.base import Executed, Explorer
+from ksmtrio.sched.exploration.base import Explorer
 from ksmtrio.sched.strategies.base import Strategy, Unwatching
 from tests.harness import Build, World, execute
 
@@ -91,16 +91,7 @@ def explore_world(
             world = await execute(build, counting, recorder=explorer.taps(), **options)
             rt = world.rt
             taken = (rt.choices.schedule, rt.choices.data, rt.choices.faults)
-            kinds = tuple(world.kinds)
-            explorer.learn(
-                Executed(
-                    choices=rt.choices,
-                    points=rt.points,
-                    stop_reason=rt.stop_reason,
-                    signatures=kinds,
-                    final=None,
-                )
-            )
+            explorer.learn(rt.stop_reason)
             done.append(Explored(world, tuple(map(tuple, taken)), counting.preemptions))
             assert len(done) <= EXECUTIONS_MAX, "the world is too large"
         return done

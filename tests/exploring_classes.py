@@ -15,7 +15,7 @@ import attrs
 from ksmtrio.execution import start
 from ksmtrio.sched.actor_state import ActorState
 from ksmtrio.sched.cell import Death
-from ksmtrio.sched.exploration.base import Executed, Explorer
+from ksmtrio.sched.exploration.base import Explorer
 from ksmtrio.sched.footprint import Footprints, Step, dependent
 from ksmtrio.sched.hosts import make_host
 from ksmtrio.sched.program import ASSERTION, Build, Program
@@ -124,15 +124,7 @@ def explore(
         assert isinstance(tap, Footprints)
         rt, done = execute(build, strategy, tap, host)
         redundant = explorer.counts.redundant
-        explorer.learn(
-            Executed(
-                choices=rt.choices,
-                points=rt.points,
-                stop_reason=rt.stop_reason,
-                signatures=(),
-                final=None,
-            )
-        )
+        explorer.learn(rt.stop_reason)
         if explorer.counts.redundant == redundant:
             space.add(done, tap.steps)
         else:

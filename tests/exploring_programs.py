@@ -19,7 +19,7 @@ from ksmtrio.locking.rcu import rcu_read_lock, rcu_read_unlock
 from ksmtrio.locking.rwsem import RwSem
 from ksmtrio.locking.spinlock import SpinLock
 from ksmtrio.locking.wait import WaitQueue
-from ksmtrio.sched.exploration.base import Executed, Explorer
+from ksmtrio.sched.exploration.base import Explorer
 from ksmtrio.sched.program import Build, Program
 
 Op = tuple[str, int]
@@ -93,15 +93,7 @@ def step_subject(subject: Any, explorer: Explorer, strategy: Any, host: str = "b
     outcome = run_subject(
         subject, strategy, recorder=explorer.taps(), exact=False, final=True, host=host
     )
-    explorer.learn(
-        Executed(
-            choices=outcome.choices,
-            points=outcome.points,
-            stop_reason=outcome.stop_reason,
-            signatures=outcome.signatures(),
-            final=outcome.machine_digest,
-        )
-    )
+    explorer.learn(outcome.stop_reason)
     return outcome
 
 

@@ -21,7 +21,7 @@ from ksmtrio.execution import Outcome, execute_subject
 from ksmtrio.oracles.base import Finding
 from ksmtrio.sched.behaviour import Behaviours
 from ksmtrio.sched.choices import Choices
-from ksmtrio.sched.exploration.base import Counts, Covered, Executed, SavedState, Settings
+from ksmtrio.sched.exploration.base import Counts, Covered, SavedState, Settings
 from ksmtrio.sched.exploration.registry import make_explorer
 from ksmtrio.sched.strategies.base import Strategy
 from ksmtrio.sched.tap import Fan
@@ -241,15 +241,7 @@ class Part:
         if look is not None and outcome.stop_reason != "pruned":
             behaviours.add(look.behaviour(), harvest.executions)
         harvest.take(outcome)
-        explorer.learn(
-            Executed(
-                choices=outcome.choices,
-                points=outcome.points,
-                stop_reason=outcome.stop_reason,
-                signatures=outcome.signatures(),
-                final=outcome.machine_digest,
-            )
-        )
+        explorer.learn(outcome.stop_reason)
 
     def standing(self) -> Standing:
         """Return where it stands."""

@@ -14,7 +14,6 @@ from typing import Any, Final, Protocol, TypeAlias
 import attrs
 
 from ksmtrio.sched.actor_state import ActorState, State
-from ksmtrio.sched.choices import Choices
 from ksmtrio.sched.strategies.base import Strategy
 from ksmtrio.sched.tap import Tap
 
@@ -38,25 +37,6 @@ class Settings:
     bound: int | None = None
     mode: str = ""
     memory: int = MEMORY_DEFAULT
-
-
-@attrs.frozen(kw_only=True)
-class Executed:
-    """What an execution that an explorer asked for came to.
-
-    Attributes:
-        choices: all that were taken.
-        points: schedule points passed.
-        stop_reason: ``pruned`` when the strategy raised `Prune`.
-        signatures: of the findings.
-        final: digest of the final state; None when nobody asked for it.
-    """
-
-    choices: Choices
-    points: int
-    stop_reason: str
-    signatures: tuple[str, ...]
-    final: str | None
 
 
 @attrs.frozen(order=True)
@@ -120,8 +100,8 @@ class Explorer(Protocol):
         """Return what is to listen to the execution just handed out."""
         ...
 
-    def learn(self, executed: Executed) -> None:
-        """Hear what became of it."""
+    def learn(self, stop_reason: str) -> None:
+        """Hear why the execution ended; ``pruned``: its strategy gave it up."""
         ...
 
     def covered(self) -> Covered:

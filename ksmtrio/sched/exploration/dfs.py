@@ -27,7 +27,6 @@ from ksmtrio.sched.actor_state import ActorState
 from ksmtrio.sched.exploration.base import (
     Counts,
     Covered,
-    Executed,
     Preemptions,
     SavedState,
     Settings,
@@ -147,9 +146,9 @@ class Dfs:
         """Choices are all there is to hear."""
         return
 
-    def learn(self, executed: Executed) -> None:
+    def learn(self, stop_reason: str) -> None:
         """Count it, and remember what is to branch off from it."""
-        del executed
+        del stop_reason
         self.counts.executions += 1
         self._at_level += 1
         if not self._at_once:

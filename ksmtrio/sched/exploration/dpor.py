@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ksmtrio.errors import BadInput
-from ksmtrio.sched.exploration.base import Counts, Covered, Executed, SavedState, Settings
+from ksmtrio.sched.exploration.base import Counts, Covered, SavedState, Settings
 from ksmtrio.sched.exploration.dpor_events import UNKNOWN, Event, Names, Order
 from ksmtrio.sched.exploration.dpor_guide import Guide, awake
 from ksmtrio.sched.exploration.dpor_plans import (
@@ -107,19 +107,19 @@ class Dpor:
         """Return the recorder of the execution just handed out."""
         return None if self._guide is None else self._guide.tap
 
-    def learn(self, executed: Executed) -> None:
+    def learn(self, stop_reason: str) -> None:
         """Take in what came of the execution just handed out, and plan what follows from it."""
         guide = self._guide
         assert guide is not None
         self._guide = None
         guide.finish()
-        self._count(guide, executed.stop_reason)
+        self._count(guide, stop_reason)
         races = self._extend(guide)
         for race in races:
             self._turn_round(race)
         if not guide.redundant:
             self._plan_kept_out(guide)
-            if executed.stop_reason not in _WHOLE:
+            if stop_reason not in _WHOLE:
                 self._plan_hidden()
         self._retreat()
         self._settle()

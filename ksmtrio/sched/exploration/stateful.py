@@ -34,7 +34,6 @@ from ksmtrio.sched.exploration.base import (
     GIVES_WAY,
     Counts,
     Covered,
-    Executed,
     Preemptions,
     SavedState,
     Settings,
@@ -281,12 +280,12 @@ class Stateful:
         assert walk is not None
         return walk.states if self.bound is not None else Fan(walk.footprints, walk.states)
 
-    def learn(self, executed: Executed) -> None:
+    def learn(self, stop_reason: str) -> None:
         """Put aside what the execution passed by."""
         walk, branch = self._walk, self._branch
         assert walk is not None
         self._walk = self._branch = None
-        pruned = executed.stop_reason == "pruned"
+        pruned = stop_reason == "pruned"
         self.counts.executions += not pruned
         self.counts.redundant += pruned and not walk.asleep
         self.counts.blocked += pruned and walk.asleep
@@ -300,7 +299,7 @@ class Stateful:
                 for back in self.beliefs.observe_waiting(actor, name):
                     self._push(back)
         # A finding may have cut the last transition short: its footprint is not the whole one.
-        whole = len(steps) - (not pruned and executed.stop_reason != "done")
+        whole = len(steps) - (not pruned and stop_reason != "done")
         if branch is not None:
             branch.options.pop(0)
             self._put_aside(branch, walk, whole)
